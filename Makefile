@@ -1,0 +1,39 @@
+# Each target makes its own .venv when there is none; python3, make and a package registry are all it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check bench soak clean
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: $(READY)  ## deliver a folder of mail over real SMTP (DIR=folder takes your own)
+	$(BIN)/python -m examples.mailroom $(if $(DIR),--dir "$(DIR)")
+
+test: $(READY)  ## everything: lint, types, all tests, coverage of the core
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report --include='*/rate_envelope_queue/core/*' --fail-under=100
+
+check: $(READY)  ## the quick look before a commit, under a minute
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -q tests/unit tests/conformance tests/property
+
+bench: $(READY)  ## the target table, measured here; writes bench/results.json
+	$(BIN)/python -m bench
+
+soak: $(READY)  ## the long budgets: more seeds, more rounds
+	REQ_SOAK=1 $(BIN)/python -m pytest -q tests/property tests/stress tests/simulation
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info

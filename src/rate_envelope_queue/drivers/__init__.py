@@ -1,0 +1,1 @@
+"""The drivers: they give the core threads, time and user code."""

@@ -1,0 +1,93 @@
+"""Delivery of what the machine asks for, outside the lock: futures, dead letters, reports, signals."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from ..core import effects
+from ..core.effects import Effect
+from ..core.settle import is_a
+from ..envelope import Envelope
+from ..errors import RetryEnvelope, StopEnvelope
+from ..results import DeadLetter, Outcome
+from ..text import cause_of, error_text
+from .reporting import Reporter
+
+
+class Delivery:
+    """Carries out effects, in order; never raises, whatever user code does."""
+
+    def __init__(
+        self,
+        reporter: Reporter,
+        wall_utc: Callable[[], datetime],
+        *,
+        letter_limit: int | None,
+        forget: Callable[[Any], None],
+        on_cancel: Callable[[], None],
+        on_sweep: Callable[[], None],
+        on_state: Callable[[Any], None],
+        on_stopped: Callable[[Any], None],
+    ) -> None:
+        self._reporter = reporter
+        self._wall_utc = wall_utc
+        self.letters: deque[DeadLetter] = deque(maxlen=letter_limit)
+        self._forget = forget
+        self._on_state = on_state
+        self._actions: dict[str, Callable[..., None]] = {
+            effects.DEAD: self._bury,
+            effects.ENDED: self._resolve,
+            effects.FORGET: forget,
+            effects.RETRIED: reporter.retried,
+            effects.ABANDONED: reporter.abandoned,
+            effects.LOST: reporter.lost,
+            effects.CANCEL: on_cancel,
+            effects.SIGNAL: self._signal,
+            effects.STATE: self._change_state,
+            effects.STOPPED: on_stopped,
+            effects.SWEEP: on_sweep,
+            effects.JUNK: self._drop,
+        }
+
+    def deliver(self, outbox: list[Effect]) -> None:
+        """Do what *outbox* says. A failure of one effect is reported and does not stop the next."""
+        for effect in outbox:
+            try:
+                self._actions[effect[0]](*effect[1:])
+            except BaseException as error:
+                self._reporter.callback_failed(f"delivery of {effect[0]}", error)
+
+    def _bury(self, envelope: Envelope, attempts: int, error: BaseException | None, reason: str | None) -> None:
+        text = "" if error is None else error_text(_what_went_wrong(error))
+        letter = DeadLetter(envelope, text, reason, attempts, self._wall_utc())
+        self.letters.append(letter)
+        self._reporter.dropped(letter)
+
+    def _resolve(self, futures: list[Any], outcome: Outcome, error: BaseException | None, value: Any) -> None:
+        if outcome is Outcome.STOPPED and error is None:
+            error = StopEnvelope()
+        for future in futures:
+            try:
+                future._resolve(outcome, error, value)
+            except BaseException as raised:
+                self._reporter.callback_failed("a callback of a future", raised)
+
+    def _signal(self, waiter: Any) -> None:
+        if waiter.bell is not None:
+            waiter.bell.release()
+
+    def _change_state(self, old: Any, new: Any) -> None:
+        self._on_state(new)
+        self._reporter.state_changed(old, new)
+
+    def _drop(self, *junk: Any) -> None:
+        """Nothing: the last references die here, where user code may run."""
+
+
+def _what_went_wrong(error: BaseException) -> BaseException:
+    """Of a RetryEnvelope raised from an error, that error: it is what a reader of dead letters wants to know."""
+    cause = cause_of(error)
+    return cause if cause is not None and is_a(error, RetryEnvelope) else error

@@ -1,0 +1,115 @@
+"""Plans: hooks, stamps and budgets folded once for each queue and policy, so that a run inspects nothing."""
+
+from __future__ import annotations
+
+from _thread import LockType, allocate_lock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ..envelope import Envelope, FailureHook, Hook, Invoker, Policy, Stamp
+from ..errors import InvalidEnvelopeError
+from ..text import bounded_repr
+
+
+class Plan:
+    """How a queue runs envelopes of one policy. `invoke` is the handler inside its stamps.
+
+    `is_bare`: no hook, no deadline, one-off: calling `invoke` is all there is. `is_level`: hooks have no budget shorter
+    than the deadline, so that one context serves the whole run.
+    """
+
+    __slots__ = (
+        "after", "before", "book", "budget", "deadline", "failure", "floor", "invoke", "is_bare", "is_level",
+        "is_periodic", "policy_type", "stamp_error", "success",
+    )  # fmt: skip
+
+    def __init__(self, book: PlanBook, policy: Policy) -> None:
+        self.book = book
+        self.before: Hook | None = policy.before_hook
+        self.after: Hook | None = policy.after_hook
+        self.success: Hook | None = policy.success_hook
+        self.failure: FailureHook | None = policy.failure_hook if policy.timetable is None else None
+        self.deadline = policy.deadline
+        self.floor = book.floor
+        self.budget = book.floor if policy.deadline is None else max(book.fraction * policy.deadline, book.floor)
+        self.is_level = policy.deadline is not None and self.budget >= policy.deadline
+        self.is_periodic = policy.timetable is not None
+        hooks = (self.before, self.after, self.success)
+        self.is_bare = hooks == (None, None, None) and policy.deadline is None and not self.is_periodic
+        self.policy_type = policy.type
+        self.stamp_error: BaseException | None = None
+        self.invoke: Invoker = policy.invoke
+        try:
+            self.invoke = fold(policy.invoke, policy.stamps, book.stamps)
+        except BaseException as error:  # user code: the run fails, not the worker
+            self._fail(error.with_traceback(None))
+
+    def _fail(self, error: BaseException) -> None:
+        self.stamp_error = error
+        self.is_bare = False
+
+        def invoke(ctx: Any, envelope: Envelope) -> Any:
+            raise error
+
+        self.invoke = invoke
+
+
+def fold(invoke: Invoker, *layers: tuple[Stamp, ...]) -> Invoker:
+    """*invoke* inside its stamps: the last layer is outermost, and in each layer the first stamp."""
+    for layer in layers:
+        for stamp in reversed(layer):
+            invoke = stamp(invoke)
+            if not callable(invoke):
+                raise InvalidEnvelopeError(
+                    f"the stamp {bounded_repr(stamp)} must return an invoker, not {bounded_repr(invoke)}"
+                )
+    return invoke
+
+
+class PlanBook:
+    """The plans of one queue. A policy's plan goes with the policy."""
+
+    def __init__(self, stamps: tuple[Stamp, ...], *, fraction: float, floor: float) -> None:
+        self.stamps = stamps
+        self.fraction = fraction
+        self.floor = floor
+        self._plans: WeakKeyDictionary[Policy, Plan] = WeakKeyDictionary()
+        self._folding: dict[Policy, LockType] = {}
+        self._lock = allocate_lock()
+
+    def plan(self, policy: Policy) -> Plan:
+        """The plan for *policy*, folded by whoever comes first; others wait for it. No lock is held meanwhile."""
+        while True:
+            with self._lock:
+                plan = self._plans.get(policy)
+                if plan is not None:
+                    policy.plan = plan
+                    return plan
+                ours = policy not in self._folding
+                if ours:
+                    gate = allocate_lock()
+                    gate.acquire()
+                    self._folding[policy] = gate
+                else:
+                    gate = self._folding[policy]
+            if ours:
+                return self._fold(policy, gate)
+            with gate:  # open once it is folded
+                pass
+
+    def _fold(self, policy: Policy, gate: LockType) -> Plan:
+        try:
+            plan = Plan(self, policy)
+            with self._lock:
+                self._plans[policy] = plan
+            policy.plan = plan
+            return plan
+        finally:
+            with self._lock:
+                del self._folding[policy]
+            gate.release()
+
+    def renew_locks(self) -> None:
+        """In a forked child: a lock held by a thread that is no more would never be released."""
+        self._lock = allocate_lock()
+        self._folding = {}

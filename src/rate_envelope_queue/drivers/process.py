@@ -1,0 +1,94 @@
+"""What happens to queues when the process forks, exits, or is asked by a signal to end."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from ..errors import QueueStateError
+
+if TYPE_CHECKING:
+    from .threads import EnvelopeQueue
+
+EXIT_TIMEOUT = 5.0  # seconds for a queue that is still running when the interpreter exits
+
+_queues: WeakSet[EnvelopeQueue] = WeakSet()
+_lock = threading.Lock()
+
+
+def register(queue: EnvelopeQueue) -> None:
+    """Look after *queue* at fork and at exit."""
+    with _lock:
+        _queues.add(queue)
+
+
+def _all() -> list[EnvelopeQueue]:
+    with _lock:
+        return list(_queues)
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()
+    for queue in list(_queues):
+        queue._forked()
+
+
+def _at_exit() -> None:
+    """Drain what still runs, for a few seconds; daemon threads alone would cut jobs in the middle."""
+    for queue in _all():
+        queue._exit(EXIT_TIMEOUT)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+try:
+    threading._register_atexit(_at_exit)  # type: ignore[attr-defined]  # private: before threads can no longer be used
+except AttributeError:
+    atexit.register(_at_exit)
+
+
+class ForkedLock:
+    """Stands in for the lock of a queue that was in use when the process forked: every use says so."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Refuse."""
+        raise QueueStateError(
+            "this queue was in use when the process forked, and its threads did not come along: "
+            "make and start the queue in the child"
+        )
+
+    def release(self) -> None:
+        """Refuse."""
+        self.acquire()
+
+    def _is_owned(self) -> bool:
+        return False
+
+
+@contextmanager
+def signals_to(inbox: SimpleQueue[Any]) -> Iterator[None]:
+    """While inside, put SIGINT and SIGTERM into *inbox*; QueueStateError outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        raise QueueStateError(
+            "run() takes over SIGINT and SIGTERM, which needs the main thread: use start() and stop()"
+        )
+
+    def note(number: int, frame: object) -> None:
+        inbox.put(number)  # SimpleQueue.put may be called from a signal handler
+
+    previous: dict[signal.Signals, Any] = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, note)
+        yield
+    finally:
+        for signal_number, handler in previous.items():
+            signal.signal(signal_number, handler if handler is not None else signal.SIG_DFL)

@@ -1,0 +1,142 @@
+"""Reports to the outside: log records, and events for observers. Called without any lock.
+
+Text from users is escaped and bounded before it reaches a log. An observer that raises is logged and not called again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..envelope import Envelope
+from ..events import OBSERVABLE, Abandoned, Dropped, Failed, HookFailed, Observer, Retried, StateChanged, Stuck
+from ..results import DeadLetter, QueueState
+from ..text import bounded_repr, error_text, escaped, traceback_text
+
+log = logging.getLogger("rate_envelope_queue")
+
+
+def label(envelope: Envelope) -> str:
+    """What a log calls an envelope."""
+    kind = envelope.type or getattr(envelope.invoke, "__name__", type(envelope.invoke).__name__)
+    name = escaped(str(kind), 100)
+    return name if envelope.id is None else f"{name} id={bounded_repr(envelope.id)}"
+
+
+class Reporter:
+    """The log and the observers of one queue."""
+
+    def __init__(self, name: str, observers: Iterable[object]) -> None:
+        self.name = name
+        self._listeners: dict[str, list[Callable[[Any], object]]] = {}
+        for observer in observers:
+            self._add(observer)
+
+    def _add(self, observer: object) -> None:
+        found = False
+        for event in OBSERVABLE:
+            method = getattr(observer, f"on_{event}", None)
+            if method is None or getattr(method, "is_unused", False):
+                continue
+            if not callable(method):
+                raise TypeError(f"observers: on_{event} of {bounded_repr(observer)} must be callable")
+            found = True
+            self._listeners.setdefault(event, []).append(method)
+        if not found and not isinstance(observer, Observer):
+            raise TypeError(
+                f"observers must have methods such as on_failed or on_stuck (see events.Observer), "
+                f"and {bounded_repr(observer)} has none"
+            )
+
+    def listens(self, event: str) -> bool:
+        """Whether anybody wants to hear of *event*."""
+        return bool(self._listeners.get(event))
+
+    def emit(self, event: str, fact: object) -> None:
+        """Tell those who listen."""
+        for method in list(self._listeners.get(event, ())):
+            try:
+                method(fact)
+            except BaseException as error:
+                self._listeners[event].remove(method)
+                log.error(
+                    "queue %s: the observer %s failed at on_%s and is not called again: %s\n%s",
+                    escaped(self.name), bounded_repr(getattr(method, "__self__", method)), event,
+                    error_text(error), traceback_text(error),
+                )  # fmt: skip
+
+    def failed(self, envelope: Envelope, attempt: int, error: BaseException, *, is_retried: bool) -> None:
+        """A run failed: one event, one record. A run that will be tried again is news, not yet a warning."""
+        if "failed" in self._listeners:
+            self.emit("failed", Failed(self.name, envelope, attempt, error))
+        if envelope._policy.is_quiet:
+            return
+        level = logging.INFO if is_retried else logging.WARNING
+        if log.isEnabledFor(level):
+            log.log(
+                level, "queue %s: run %d of %s failed%s: %s\n%s", escaped(self.name), attempt, label(envelope),
+                " and is retried" if is_retried else "", error_text(error), traceback_text(error),
+                extra=self._fields(envelope, attempt, error),
+            )  # fmt: skip
+
+    def hook_failed(self, envelope: Envelope, attempt: int, error: BaseException, hook: str) -> None:
+        """A hook, limiter or schedule raised; what it was asked for is decided without it."""
+        if "hook_failed" in self._listeners:
+            self.emit("hook_failed", HookFailed(self.name, envelope, attempt, error, hook))
+        if log.isEnabledFor(logging.WARNING):
+            log.warning(
+                "queue %s: the %s of %s failed: %s\n%s", escaped(self.name), hook, label(envelope), error_text(error),
+                traceback_text(error), extra=self._fields(envelope, attempt, error),
+            )  # fmt: skip
+
+    def _fields(self, envelope: Envelope, attempt: int, error: BaseException) -> dict[str, object]:
+        return {
+            "queue": self.name,
+            "envelope_type": escaped(envelope.type, 100),
+            "envelope_id": bounded_repr(envelope.id),
+            "attempt": attempt,
+            "error": error_text(error),
+        }
+
+    def retried(self, envelope: Envelope, attempt: int, after: float) -> None:
+        """A failed one-off goes on."""
+        self.emit("retried", Retried(self.name, envelope, attempt, after))
+
+    def dropped(self, letter: DeadLetter) -> None:
+        """An entry went to the dead letters."""
+        self.emit("dropped", Dropped(self.name, letter))
+
+    def abandoned(self, envelope: Envelope) -> None:
+        """A stop gave up on a run."""
+        log.warning("queue %s: gave up on a run of %s: it went on past the stop", escaped(self.name), label(envelope))
+        self.emit("abandoned", Abandoned(self.name, envelope))
+
+    def lost(self, envelope: Envelope) -> None:
+        """A periodic ended because its run was abandoned."""
+        log.error(
+            "queue %s: %s was periodic and its run was abandoned: it will not run again unless it is sent again",
+            escaped(self.name), label(envelope),
+        )  # fmt: skip
+
+    def stuck(self, envelope: Envelope, attempt: int, overdue: float, stack: str) -> None:
+        """A run outlived its deadline for long."""
+        log.warning(
+            "queue %s: run %d of %s is stuck, %.3f s past its deadline:\n%s",
+            escaped(self.name), attempt, label(envelope), overdue, stack,
+        )  # fmt: skip
+        self.emit("stuck", Stuck(self.name, envelope, attempt, overdue, stack))
+
+    def state_changed(self, old: QueueState, new: QueueState) -> None:
+        """The queue went from one state to another."""
+        log.debug("queue %s: %s -> %s", escaped(self.name), old.value, new.value)
+        if "state_changed" in self._listeners:
+            self.emit("state_changed", StateChanged(self.name, old, new))
+
+    def callback_failed(self, what: str, error: BaseException) -> None:
+        """Something that was called back raised."""
+        log.error("queue %s: %s failed: %s\n%s", escaped(self.name), what, error_text(error), traceback_text(error))
+
+    def kept(self, count: int) -> None:
+        """A queue was left with work in it."""
+        log.warning("queue %s: stopped with %d entries kept; last_report lists them", escaped(self.name), count)

@@ -1,0 +1,248 @@
+"""The rules of one run that need a clock or user code: budgets, lateness, what to ask, and the verdict.
+
+A Runner belongs to one worker and serves its runs one after another; user code never sees it. The pipelines
+(`run_threads`) call it at fixed points and hold no rule of their own; what follows a run is decided in core/settle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from datetime import datetime
+from math import isfinite
+from typing import Any
+
+from ..context import Context
+from ..core import settle
+from ..core.settle import SUCCESS, Verdict, is_a
+from ..decision import Decision
+from ..envelope import Envelope
+from ..errors import Cancelled, DeadlineExceeded, RetryEnvelope
+from ..limiters import RateLimiter
+from ..text import bounded_repr
+from .plan import Plan
+from .reporting import Reporter
+from .scope import ThreadScope
+
+
+class House:
+    """What the runs of one queue share."""
+
+    __slots__ = ("clock", "is_strict", "limiter", "random", "reporter", "wall_utc")
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        wall_utc: Callable[[], datetime],
+        limiter: RateLimiter,
+        reporter: Reporter,
+        random: Callable[[], float],
+        *,
+        is_strict: bool,
+    ) -> None:
+        self.clock = clock
+        self.wall_utc = wall_utc
+        self.limiter = limiter
+        self.reporter = reporter
+        self.random = random
+        self.is_strict = is_strict
+
+    def forget(self, key: Hashable) -> None:
+        """Let the limiter forget *key*; it is user code."""
+        try:
+            self.limiter.forget(key)
+        except BaseException as error:
+            self.reporter.callback_failed("forget of the backoff limiter", error)
+
+
+class Runner:
+    """The state of the run that a worker is in."""
+
+    __slots__ = (
+        "attempt", "before_until", "context", "deadline_at", "envelope", "house", "interrupt", "is_late", "is_reported",
+        "is_stopped", "key", "plan", "planned", "scope", "serial", "thread", "value", "was_backed_off",
+    )  # fmt: skip
+
+    def __init__(self, house: House, scope: ThreadScope, thread: int = 0) -> None:
+        self.house = house
+        self.scope = scope
+        self.thread = thread
+        self.serial = 0
+        self.is_reported = False  # as stuck
+        self.interrupt: BaseException | None = (
+            None  # a KeyboardInterrupt of user code, for those who run on a caller's behalf
+        )
+        self.planned = 0.0
+        self.was_backed_off = False
+        self.key: Hashable = None
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the run's objects."""
+        self.envelope: Envelope | None = None
+        self.plan: Plan | None = None
+        self.context: Context | None = None
+        self.deadline_at: float | None = None
+        self.value: Any = None
+        self.key = None
+
+    def open(self, plan: Plan, envelope: Envelope, attempt: int) -> None:
+        """A run begins: its deadline counts from now."""
+        self.serial += 1
+        self.plan = plan
+        self.attempt = attempt
+        self.is_late = self.is_stopped = self.is_reported = False
+        scope = self.scope
+        if plan.deadline is not None:
+            self.deadline_at = scope.clock() + plan.deadline
+            self.context = Context(scope, attempt, self.deadline_at)
+        else:
+            self.deadline_at = None
+            self.context = scope.first_context if attempt == 1 else Context(scope, attempt, None)
+        self.envelope = envelope
+
+    def before_context(self) -> Context:
+        """For the before hook: its budget, within the deadline."""
+        plan = self.plan
+        assert plan is not None
+        assert self.context is not None
+        if plan.is_level:
+            self.before_until = self.deadline_at
+            return self.context
+        if self.deadline_at is None:
+            until = self.scope.clock() + plan.budget
+        else:  # not level: the budget is the shorter
+            assert plan.deadline is not None
+            until = self.deadline_at - plan.deadline + plan.budget
+        self.before_until = until
+        return Context(self.scope, self.attempt, until)
+
+    def check_before(self) -> None:
+        """The before hook returned: no invoke under a cancelled context, or after the hook's budget."""
+        if self.scope.cancelled:
+            raise Cancelled("the queue gave up on this run: it is stopping")
+        if self.scope.clock() >= self.before_until:  # type: ignore[operator]
+            raise DeadlineExceeded("the before hook went on past its time")
+
+    def invoked(self, error: BaseException | None) -> BaseException | None:
+        """Before and invoke are over: was it late, does it ask to stop? The error that counts from here on."""
+        if error is not None:
+            self.is_stopped = settle.asks_to_stop(error)
+            return error
+        if self.deadline_at is not None and self.scope.clock() >= self.deadline_at:
+            if self.house.is_strict:
+                return DeadlineExceeded("the handler returned after its deadline, and strict_deadline is set")
+            self.is_late = True
+        return None
+
+    def hook_context(self) -> Context:
+        """For after and success hooks: their budget within the deadline; past it, a fresh floor."""
+        plan = self.plan
+        assert plan is not None
+        assert self.context is not None
+        if plan.is_level and not self.is_late:
+            return self.context
+        now = self.scope.clock()
+        if self.deadline_at is None:
+            return Context(self.scope, self.attempt, now + plan.budget)
+        if now >= self.deadline_at:
+            return Context(self.scope, self.attempt, now + plan.floor)
+        return Context(self.scope, self.attempt, min(self.deadline_at, now + plan.budget))
+
+    def after_raised(self, error: BaseException | None, raised: BaseException) -> BaseException | None:
+        """The after hook raised: StopEnvelope ends the entry, anything else is reported and ignored."""
+        if settle.asks_to_stop(raised):
+            self.is_stopped = True
+            return raised
+        self.hook_raised("after_hook", raised)
+        return error
+
+    def hook_raised(self, hook: str, raised: BaseException) -> None:
+        """Report what a hook raised; the run's result stands."""
+        if is_a(raised, KeyboardInterrupt):
+            self.interrupt = raised
+        if self.envelope is not None:
+            self.house.reporter.hook_failed(self.envelope, self.attempt, raised, hook)
+
+    def is_cancelled(self, error: BaseException) -> bool:
+        """Whether the queue ended the run, not the user."""
+        return is_a(error, Cancelled) and self.scope.cancelled
+
+    def asks_failure(self, error: BaseException) -> bool:
+        """Whether the failure hook is to be called."""
+        if self.plan is None or self.plan.failure is None or self.is_stopped:
+            return False
+        return not is_a(error, RetryEnvelope) and not self.is_cancelled(error)
+
+    def failure_context(self) -> Context:
+        """For the failure hook: a budget of its own, so that it can still report a timeout."""
+        assert self.plan is not None
+        return Context(self.scope, self.attempt, self.scope.clock() + self.plan.budget)
+
+    def verdict(self, error: BaseException | None, decision: object) -> Verdict:
+        """What follows."""
+        plan, envelope = self.plan, self.envelope
+        assert plan is not None
+        assert envelope is not None
+        if error is not None and is_a(error, KeyboardInterrupt):
+            self.interrupt = error
+        verdict = self._decide(plan, envelope, error, decision)
+        if error is not None and verdict.run == settle.RUN_FAILED:
+            is_retried = verdict.outcome is None and not plan.is_periodic
+            self.house.reporter.failed(envelope, self.attempt, error, is_retried=is_retried)
+            if plan.stamp_error is not None:
+                plan.stamp_error.__traceback__ = None  # the same exception again and again: it must not grow
+        if self.was_backed_off and verdict.outcome is not None:
+            self.house.forget(self.key)
+        return verdict
+
+    def _decide(self, plan: Plan, envelope: Envelope, error: BaseException | None, decision: object) -> Verdict:
+        if error is None and not plan.is_periodic:
+            return settle.late_success() if self.is_late else SUCCESS
+        if error is not None and self.is_stopped:
+            return settle.stopped(error)
+        if error is not None and self.is_cancelled(error):
+            return settle.cancelled()
+        if plan.is_periodic:
+            return self._next_period(envelope, error)
+        assert error is not None
+        if decision is not None and not isinstance(decision, Decision):
+            self.hook_raised(
+                "failure_hook", TypeError(f"it must return a Decision or None, not {bounded_repr(decision)}: dropped")
+            )
+            decision = None
+        verdict = settle.failed(envelope._policy, self.attempt, error, decision)
+        if verdict.backed_off:
+            verdict.after = self._backoff(envelope)
+        return verdict
+
+    def _backoff(self, envelope: Envelope) -> float:
+        """Ask the limiter, which is user code; without a usable answer the wait is a second."""
+        try:
+            after = float(self.house.limiter.when(self.key, now=self.house.clock()))
+            if isfinite(after) and after >= 0:
+                return after
+            raise ValueError(f"it must answer 0 or more seconds, not {after}")
+        except BaseException as error:
+            self.hook_raised("backoff limiter", error)
+            return 1.0
+
+    def _next_period(self, envelope: Envelope, error: BaseException | None) -> Verdict:
+        run = settle.RUN_SUCCEEDED if error is None else settle.RUN_FAILED
+        timetable = envelope._policy.timetable
+        assert timetable is not None
+        house = self.house
+        try:
+            planned = timetable.next(planned=self.planned, now=house.clock(), wall_utc=house.wall_utc())
+            due = jittered(planned, timetable.jitter, house.random)
+        except BaseException as raised:
+            self.hook_raised("schedule", raised)
+            return settle.dropped(error or raised, "its schedule failed")
+        return settle.next_period(run, planned, due, error=error, is_late=self.is_late)
+
+
+def jittered(planned: float, jitter: float, random: Callable[[], float]) -> float:
+    """*planned* plus a random part of *jitter*; ValueError when the schedule's answer is no time."""
+    due = float(planned) + (float(jitter) * random() if jitter else 0.0)
+    if not isfinite(due):
+        raise ValueError(f"a schedule must answer a finite instant, not {due}")
+    return due

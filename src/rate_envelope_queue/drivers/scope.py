@@ -1,0 +1,52 @@
+"""The scope that all contexts of the runs since one start share: one flag cancels them all."""
+
+from __future__ import annotations
+
+from _thread import LockType, allocate_lock
+from collections.abc import Callable
+from typing import Any
+
+from ..context import Context, Scope
+from .clock import LONGEST_WAIT
+
+
+class ThreadScope(Scope):
+    """A scope whose waits block a thread. `first_context`, immutable, serves every first run without a deadline."""
+
+    __slots__ = ("_lock", "_waiting", "first_context")
+
+    def __init__(self, queue: Any, clock: Callable[[], float]) -> None:
+        super().__init__(queue, clock)
+        self.first_context = Context(self, 1, None)
+        self._lock = allocate_lock()
+        self._waiting: set[LockType] = set()
+
+    def wait(self, until: float | None) -> None:
+        """Block until the scope is cancelled, or until *until* on its clock."""
+        bell = allocate_lock()
+        bell.acquire()
+        with self._lock:
+            if self.cancelled:
+                return
+            self._waiting.add(bell)
+        try:
+            self._block(bell, until)
+        finally:
+            with self._lock:
+                self._waiting.discard(bell)
+
+    def _block(self, bell: LockType, until: float | None) -> None:
+        while not self.cancelled:
+            left = LONGEST_WAIT if until is None else min(LONGEST_WAIT, until - self.clock())
+            if left <= 0:
+                return
+            bell.acquire(True, left)
+
+    def cancel(self) -> None:
+        """End all contexts, and wake those that wait on one."""
+        with self._lock:
+            self.cancelled = True
+            waiting = list(self._waiting)
+            self._waiting.clear()
+        for bell in waiting:
+            bell.release()

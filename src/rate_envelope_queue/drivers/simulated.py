@@ -1,0 +1,191 @@
+"""`SimulatedEnvelopeQueue`: the thread queue on a virtual clock, for tests. It derives from it, so nothing differs."""
+
+from __future__ import annotations
+
+import contextvars
+import random
+from _thread import get_ident
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from ..context import Context
+from ..core.waiting import Waiter
+from ..results import QueueState, StopReport
+from .futures import EnvelopeFuture
+from .rules import Runner
+from .scope import ThreadScope
+from .threads import EnvelopeQueue
+from .workers import Pool, execute
+from .world import Sleeper, VirtualClock
+
+
+class SimulatedScope(ThreadScope):
+    """A scope whose waits spend virtual time."""
+
+    __slots__ = ("_sleepers", "_world")
+
+    def __init__(self, queue: Any, world: VirtualClock) -> None:
+        super().__init__(queue, world.now)
+        self._world = world
+        self._sleepers: list[Sleeper] = []
+        self.first_context = Context(self, 1, None)
+
+    def wait(self, until: float | None) -> None:
+        """Spend virtual time until *until*, or until the scope is cancelled."""
+        if self.cancelled:
+            return
+        world = self._world
+        if get_ident() not in world._carriers:
+            world.wait_until(lambda: self.cancelled, None if until is None else max(0.0, until - world.now()))
+            return
+        sleeper = Sleeper()
+        self._sleepers.append(sleeper)
+        try:
+            world.block(sleeper, float("inf") if until is None else max(until, world.now()))
+        finally:
+            self._sleepers.remove(sleeper)
+
+    def cancel(self) -> None:
+        """End all contexts."""
+        self.cancelled = True
+        for sleeper in self._sleepers:
+            self._world.wake(sleeper)
+
+
+class SimulatedEnvelopeQueue(EnvelopeQueue):
+    """An `EnvelopeQueue` that runs nothing by itself and moves only when told, in virtual time.
+
+    Same constructor and methods; `clock` must be a `VirtualClock` (one of its own when None). `advance(seconds)` goes
+    through every due time in order; `run_until_idle()` runs what is ready now. Handlers spend time with
+    `ctx.wait(seconds)` or `queue.clock.sleep(seconds)`. Blocking calls advance time until they are satisfied, and raise
+    `QueueStateError` when that is impossible. The same program always gives the same order; a KeyboardInterrupt of user
+    code is raised to the caller once the run has been settled.
+
+    >>> from rate_envelope_queue import Envelope
+    >>> queue = SimulatedEnvelopeQueue("test")
+    >>> queue.start()
+    >>> queue.send(Envelope.every(60, lambda ctx, envelope: print("tick at", ctx.queue.clock.now())))
+    1
+    >>> queue.advance(120)
+    tick at 0.0
+    tick at 60.0
+    tick at 120.0
+    """
+
+    def __init__(self, name: str, *, clock: VirtualClock | None = None, **options: Any) -> None:
+        world = VirtualClock() if clock is None else clock
+        if not isinstance(world, VirtualClock):
+            raise TypeError(f"clock must be a VirtualClock, not {type(world).__name__}: a simulated queue moves it")
+        self._world = world
+        super().__init__(name, clock=world, **options)
+        world.join(self)
+
+    @property
+    def clock(self) -> VirtualClock:
+        """The virtual clock."""
+        return self._world
+
+    def advance(self, seconds: float | timedelta) -> None:
+        """Go *seconds* on, through everything that becomes due on this clock, in order."""
+        self._world.advance(seconds)
+
+    def run_until_idle(self) -> None:
+        """Run what is ready now."""
+        self._world.run_until_idle()
+
+    # What the world asks
+
+    def _next_event(self) -> float | None:
+        """The instant of the next thing that this queue would do, at the latest now when it could do it at once."""
+        machine = self._machine
+        now = self._world.now()
+        at = machine.next_at()
+        if machine.takable and machine.active < machine.limit and (machine.reserved is None or machine.reserved <= now):
+            at = now
+        for other in (machine.stop_at(), self._stuck_at()):
+            if other is not None and (at is None or other < at):
+                at = other
+        return at
+
+    def _stuck_at(self) -> float | None:
+        limit, pool = self._options.stuck_after, self._pool
+        if limit is None or pool is None:
+            return None
+        due = [
+            runner.deadline_at + limit
+            for runner in pool.runners
+            if runner.deadline_at is not None and not runner.is_reported
+        ]
+        return min(due, default=None)
+
+    def _step(self) -> BaseException | None:
+        """Do one thing that is due now. The KeyboardInterrupt of user code, if there was one."""
+        now = self._world.now()
+        stop_at = self._machine.stop_at()
+        if stop_at is not None and stop_at <= now:
+            self._tick()
+            return None
+        stuck_at = self._stuck_at()
+        if stuck_at is not None and stuck_at <= now:
+            self._watch_stuck()
+            return None
+        return self._run_one()
+
+    def _run_one(self) -> BaseException | None:
+        handle = self._call(self._machine.turn, None, None, None)
+        if handle is None:
+            return None
+        pool = self._pool
+        assert pool is not None
+        runner = Runner(self._house, pool.scope, get_ident())
+        pool.runners.append(runner)
+        ident = get_ident()
+        is_new = ident not in self._insiders
+        self._insiders.add(ident)
+        try:
+            verdict = contextvars.Context().run(execute, self, runner, handle)
+        finally:
+            pool.runners.remove(runner)
+            if is_new:
+                self._insiders.discard(ident)
+        value, interrupt = runner.value, runner.interrupt
+        runner.close()
+        self._call(self._machine.finish, handle, verdict, value)
+        return interrupt
+
+    # Where it differs from threads
+
+    def _new_scope(self) -> ThreadScope:
+        return SimulatedScope(self, self._world)
+
+    def _randomness(self) -> Callable[[], float]:
+        return random.Random(0).random
+
+    def _fill(self, pool: Pool) -> None:
+        """No threads: the world runs what may run."""
+
+    def _grow(self, pool: Pool, count: int) -> None:
+        """No threads."""
+
+    def _watch_at(self, delay: float, method: Callable[[], None]) -> None:
+        """The world looks at stops and stuck runs by itself."""
+
+    def _await(self, waiter: Waiter, timeout: float | None) -> bool:
+        return self._world.wait_until(lambda: waiter.is_done, timeout)
+
+    def _advance_until_done(self, future: EnvelopeFuture, timeout: float | None) -> None:
+        self._world.wait_until(future.done, timeout)
+
+    def run(self) -> StopReport:
+        """Start, let virtual time pass until somebody stops the queue, and report. Signals are left alone."""
+        self.start()
+        over = (QueueState.STOPPED, QueueState.TERMINATED)
+        self._world.wait_until(lambda: self._machine.state in over, None)
+        report = self._machine.last_report
+        assert report is not None
+        self._note_kept(report)
+        return report
+
+    def _exit(self, timeout: float) -> None:
+        """Nothing runs by itself, so nothing is to be waited for."""

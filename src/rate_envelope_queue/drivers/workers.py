@@ -1,0 +1,194 @@
+"""The worker threads: a pool for each start, and the loop that every worker runs.
+
+The loop is the hot path. One section of the lock settles the last run and takes the next; a plain envelope is then
+called right here. Everything else goes through the pipeline.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from _thread import get_ident
+from typing import TYPE_CHECKING, Any
+
+from ..core.entries import Entry, Handle, key_of
+from ..core.settle import SUCCESS, Verdict, dropped
+from ..envelope import Envelope
+from .clock import LONGEST_WAIT, give_way
+from .parking import new_bell
+from .plan import Plan
+from .rules import Runner
+from .run_threads import conclude, run
+from .scope import ThreadScope
+
+if TYPE_CHECKING:
+    from .threads import EnvelopeQueue
+
+
+class Pool:
+    """The workers of one start. `size` counts those that have not left; it and `is_closed` are read under the lock."""
+
+    def __init__(self, queue: EnvelopeQueue, scope: ThreadScope) -> None:
+        self.queue = queue
+        self.scope = scope
+        self.is_closed = False
+        self.size = 0
+        self.threads: list[threading.Thread] = []
+        self.runners: list[Runner] = []
+
+    def grow(self, count: int) -> None:
+        """Start *count* more threads; called without the lock. When one cannot be started, none is left behind."""
+        for _ in range(count):
+            name = f"{self.queue.name}-{len(self.threads)}"
+            thread = threading.Thread(target=_in_empty_context, args=(self,), name=name, daemon=True)
+            self.size += 1
+            self.threads.append(thread)
+            try:
+                thread.start()
+            except BaseException:
+                self.size -= 1
+                self.threads.pop()
+                raise
+
+    def wait_until_left(self, timeout: float) -> None:
+        """Join the threads, which have nothing more to do, for at most *timeout* seconds in all."""
+        clock = self.scope.clock
+        ends_at = clock() + timeout
+        for thread in self.threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, min(timeout, ends_at - clock())))
+
+
+def _in_empty_context(pool: Pool) -> None:
+    """Workers never see the context variables of whoever started the queue."""
+    contextvars.Context().run(work, pool)
+
+
+def execute(queue: EnvelopeQueue, runner: Runner, handle: Handle) -> Verdict:
+    """Run what was taken, with all its notes. The value is in `runner.value`; the caller closes the runner."""
+    context = None
+    if handle.__class__ is Entry:
+        envelope = handle.envelope
+        attempt = handle.attempt
+        notes = handle.notes
+        runner.key = key_of(envelope)
+        runner.was_backed_off = False
+        if notes is not None:
+            runner.was_backed_off = notes.backed_off
+            runner.planned = notes.planned if notes.planned is not None else 0.0
+            context = notes.context
+    else:
+        runner.key = envelope = handle
+        attempt = 1
+        runner.was_backed_off = False
+    plan = envelope._policy.plan
+    if plan is None or plan.book is not queue._plans:
+        plan = queue._plans.plan(envelope._policy)
+    runner.open(plan, envelope, attempt)
+    try:
+        if context is not None:
+            verdict: Verdict = context.run(run, runner, plan, envelope)
+            return verdict
+        return run(runner, plan, envelope)
+    except BaseException as error:
+        return _fault(runner, error)
+
+
+def conclude_bare(runner: Runner, plan: Plan, envelope: Envelope[Any], error: BaseException) -> Verdict:
+    """A plain envelope, called by the worker itself, failed: what follows."""
+    runner.key = envelope
+    runner.was_backed_off = False
+    runner.open(plan, envelope, 1)
+    try:
+        return conclude(runner, plan, envelope, error)
+    except BaseException as raised:
+        return _fault(runner, raised)
+    finally:
+        runner.close()
+
+
+def _fault(runner: Runner, error: BaseException) -> Verdict:
+    """The pipeline itself failed, or a context could not be entered: the worker lives, and the entry is dropped."""
+    runner.house.reporter.callback_failed("the run of an envelope", error)
+    return dropped(error, "its run could not be carried out")
+
+
+def work(pool: Pool) -> None:
+    """Be a worker until the pool is closed or has one too many."""
+    queue = pool.queue
+    machine, parking, plans = queue._machine, queue._parking, queue._plans
+    acquire, release, turn, idle = queue._acquire, queue._release, machine.turn, parking.idle
+    first_context = pool.scope.first_context
+    runner = Runner(queue._house, pool.scope, get_ident())
+    pool.runners.append(runner)
+    queue._insiders.add(runner.thread)
+    bell = new_bell()
+    done: Handle = None
+    verdict: Verdict | None = None
+    value: Any = None
+    was_woken: bool | None = None  # None: it did not sleep
+    has_delivered = False
+    while True:
+        while not acquire(False):  # blocking here would start a convoy: the lock handed over while the GIL is awaited
+            give_way(0)
+        machine.is_busy = True
+        try:
+            if was_woken is not None:
+                bell = parking.unpark(bell, was_woken=was_woken)
+                was_woken = None
+            if has_delivered:
+                has_delivered = False
+                machine.delivered()
+            handle = turn(done, verdict, value)
+            outbox = machine.take_outbox() if machine.outbox else None
+            sleeps = leaves = False
+            until: float | None = None
+            if handle is None and outbox is None:
+                leaves = pool.is_closed or pool.size > machine.limit
+                if leaves:
+                    pool.size -= 1
+                else:
+                    sleeps = True
+                    until = parking.park(bell)
+            wake = parking.next_wake() if idle else None
+        finally:
+            machine.is_busy = False
+            release()
+        if wake is not None:
+            wake.release()
+            wake = None
+        done = verdict = value = None  # the last references go here, outside the lock
+        if outbox is not None:
+            queue._delivery.deliver(outbox)
+            outbox = None
+            has_delivered = True
+        if handle is not None:
+            if handle.__class__ is not Entry:
+                plan = handle._policy.plan
+                if plan is None or plan.book is not plans:
+                    plan = plans.plan(handle._policy)
+                if plan.is_bare:
+                    try:
+                        value = plan.invoke(first_context, handle)
+                        verdict = SUCCESS
+                    except BaseException as raised:
+                        verdict = conclude_bare(runner, plan, handle, raised)
+                    done, handle = handle, None
+                    continue
+            verdict = execute(queue, runner, handle)
+            value = runner.value
+            runner.close()
+            done, handle = handle, None
+        elif sleeps:
+            was_woken = _sleep(bell, until, queue._clock_now)
+        elif leaves:
+            break
+    queue._insiders.discard(runner.thread)
+    pool.runners.remove(runner)
+
+
+def _sleep(bell: Any, until: float | None, now: Any) -> bool:
+    """Sleep until woken (True) or until the time has come (False)."""
+    if until is None:
+        return bool(bell.acquire())
+    return bool(bell.acquire(True, max(0.0, min(LONGEST_WAIT, until - now()))))

@@ -1,0 +1,64 @@
+"""For your tests: queues in virtual time, and assertions about what was sent.
+
+def test_retries(simulated_queue):                # a fixture of the pytest plugin that comes with the package
+    simulated_queue.send(Envelope(flaky, failure_hook=lambda ctx, envelope, error: retry_after(60)))
+    simulated_queue.advance(60)
+    assert simulated_queue.stats().succeeded == 1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from .drivers.simulated import SimulatedEnvelopeQueue
+from .drivers.threads import EnvelopeQueue
+from .drivers.world import VirtualClock
+from .envelope import Envelope
+from .results import EntryView
+
+__all__ = ["SimulatedEnvelopeQueue", "VirtualClock", "assert_not_sent", "assert_sent", "sent"]
+
+ANY: Any = object()
+
+
+def sent(queue: EnvelopeQueue, *, type: str | None = None, payload: Any = ANY, key: Hashable = ANY) -> list[EntryView]:
+    """The entries in *queue* that match, in order of acceptance; leave out what does not matter.
+
+    A queue that was not started holds all that was sent, so a test can look before anything runs.
+    """
+    return [view for view in queue.snapshot(len(queue)) if _matches(view.envelope, type, payload, key)]
+
+
+def _matches(envelope: Envelope[Any], type: str | None, payload: Any, key: Hashable) -> bool:
+    if type is not None and envelope.type != type:
+        return False
+    if payload is not ANY and envelope.payload != payload:
+        return False
+    return key is ANY or envelope.key == key
+
+
+def assert_sent(
+    queue: EnvelopeQueue, *, type: str | None = None, payload: Any = ANY, key: Hashable = ANY, count: int | None = None
+) -> list[EntryView]:
+    """The matching entries; AssertionError when there is none, or not exactly *count*, saying what is there instead.
+
+    >>> queue = SimulatedEnvelopeQueue("test")
+    >>> queue.send(Envelope(print, type="email", payload="ann@example.org"))
+    1
+    >>> assert_sent(queue, type="email", count=1)[0].phase
+    'ready'
+    """
+    found = sent(queue, type=type, payload=payload, key=key)
+    if count is None and found:
+        return found
+    if count is not None and len(found) == count:
+        return found
+    there = [repr(view.envelope) for view in queue.snapshot(20)]
+    wanted = "at least 1 entry" if count is None else f"{count} entries"
+    raise AssertionError(f"expected {wanted} to match, found {len(found)}; the queue holds {there}")
+
+
+def assert_not_sent(queue: EnvelopeQueue, *, type: str | None = None, payload: Any = ANY, key: Hashable = ANY) -> None:
+    """AssertionError when an entry matches."""
+    assert_sent(queue, type=type, payload=payload, key=key, count=0)
