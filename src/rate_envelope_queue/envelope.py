@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from .durations import limit, whole
 from .errors import InvalidEnvelopeError, InvalidIntervalError
 from .schedules import Schedule, every
-from .text import bounded_repr
+from .text import bounded_repr, name_of
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -353,7 +353,7 @@ class Envelope(Generic[P]):
         return self._policy.timetable is not None
 
     def __repr__(self) -> str:
-        parts = [bounded_repr(self.type or getattr(self.invoke, "__name__", "?"))]
+        parts = [bounded_repr(self.type or name_of(self.invoke))]
         if self._id is not None:
             parts.append(f"id={bounded_repr(self._id)}")
         if self._key is not None:

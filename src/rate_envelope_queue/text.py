@@ -44,6 +44,20 @@ def class_name(value: object) -> str:
     return name
 
 
+def name_of(function: object) -> str:
+    """What to call *function* in a message, bounded."""
+    try:
+        name = getattr(function, "__name__", None)
+        return escaped(name, 100) if isinstance(name, str) else class_name(function)
+    except BaseException:  # a callable of the user's, which may raise at anything
+        return class_name(function)
+
+
+def without_traceback(error: BaseException) -> BaseException:
+    """*error* itself, let go of the frames it came through."""
+    return BaseException.with_traceback(error, None)
+
+
 def error_text(error: BaseException, limit: int = 1000) -> str:
     """`ClassName: message` of an exception, even when its `__str__` raises."""
     try:

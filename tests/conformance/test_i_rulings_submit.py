@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, as_completed, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
@@ -19,7 +20,7 @@ from rate_envelope_queue import (
     retry_now,
 )
 
-from .harness import Harness, threads_only
+from .harness import Harness, simulated_only, threads_only
 
 
 def value(ctx: Any, envelope: Any) -> Any:
@@ -248,6 +249,24 @@ def test_result_times_out(h: Harness) -> None:
     with pytest.raises(FutureTimeout):
         future.result(h.s(1))
     assert future.result(20) == "value"
+
+
+@simulated_only
+def test_result_times_out_in_virtual_time(h: Harness) -> None:
+    """70a submit: on the simulated queue future.result advances time, and its timeout is virtual too."""
+    queue = h.queue()
+    queue.start()
+    queue.send(Envelope(value), delay=1000)
+    future = queue.submit(Envelope(value, payload="value", key="k"))
+    assert future.result(5) == "value"
+    assert h.now() == 0
+    queue.pause()
+    late = queue.submit(Envelope(value))
+    began_at = time.monotonic()
+    with pytest.raises(FutureTimeout):
+        late.result(5)
+    assert time.monotonic() - began_at < 4
+    assert h.now() == 5
 
 
 def test_wait(h: Harness) -> None:

@@ -242,6 +242,7 @@ def test_fork_of_any_other(before: str) -> None:
                 state=lambda: queue.state, last_report=lambda: queue.last_report, dead=lambda: queue.dead_letters(),
                 clear_dead=queue.clear_dead_letters, enter=queue.__enter__, run=queue.run,
                 handler=lambda: queue.handler("mail")(lambda ctx, envelope: None), executor=queue.as_executor,
+                lifespan=lambda: queue.lifespan,
             )
             code = 0
             for name, call in calls.items():

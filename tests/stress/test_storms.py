@@ -20,7 +20,7 @@ from rate_envelope_queue import (
     StopMode,
 )
 
-from ..conformance.harness import Harness, ThreadsHarness, check_ledger
+from ..conformance.harness import PATIENCE, Harness, ThreadsHarness, check_ledger
 
 SOAK = 10 if os.environ.get("REQ_SOAK") else 1
 
@@ -157,14 +157,16 @@ def test_d32_senders_during_starts_and_stops(h: Harness) -> None:
     senders = [threading.Thread(target=sender, args=(number,)) for number in range(64)]
     for thread in senders:
         thread.start()
-    for round_ in range(300 * SOAK):
-        queue.start()
-        queue.stop(list(StopMode)[round_ % 2], wait=round_ % 3 != 0)
-        queue.stop()
-        check_ledger(queue)
-    over.set()
-    for thread in senders:
-        thread.join(20)
+    try:
+        for round_ in range(300 * SOAK):
+            queue.start()
+            queue.stop(list(StopMode)[round_ % 2], wait=round_ % 3 != 0, timeout=PATIENCE)
+            assert not queue.stop().timed_out
+            check_ledger(queue)
+    finally:
+        over.set()
+        for thread in senders:
+            thread.join(20)
     report = queue.terminate()
     stats = queue.stats()
     assert wrong == []
@@ -205,14 +207,16 @@ def test_d32_everybody_at_everything(h: Harness) -> None:
     players = [threading.Thread(target=player, args=(number,)) for number in range(16)]
     for thread in players:
         thread.start()
-    for round_ in range(100 * SOAK):
-        queue.start()
-        threading.Event().wait(0.002)
-        queue.stop(list(StopMode)[round_ % 2])
-        check_ledger(queue)
-    over.set()
-    for thread in players:
-        thread.join(20)
+    try:
+        for round_ in range(100 * SOAK):
+            queue.start()
+            threading.Event().wait(0.002)
+            assert not queue.stop(list(StopMode)[round_ % 2], timeout=PATIENCE).timed_out
+            check_ledger(queue)
+    finally:
+        over.set()
+        for thread in players:
+            thread.join(20)
     queue.terminate()
     assert all(future.done() for each in futures for future in each)
     assert sum(map(len, futures)) > 0

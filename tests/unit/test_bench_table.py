@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from bench.measure import Samples, alternate, percentile
 from bench.table import Row, lines, summary
 

@@ -37,7 +37,7 @@ class Admission(Book):
 
     def send_one(self, envelope: Envelope) -> int | None:
         """Take in one plain envelope: 1, or 0 when it waits already. None: use `send`."""
-        if self.swift and envelope._is_plain:
+        if self.swift and envelope._is_plain is True:  # of anything else it is missing, or a descriptor
             entries = self.entries
             if envelope in entries:
                 if entries[envelope] is None:
@@ -51,7 +51,7 @@ class Admission(Book):
 
     def send_many(self, envelopes: tuple[Envelope, ...]) -> int | None:
         """Take in a batch of plain new envelopes. None: use `send`."""
-        if self.swift and all([envelope._is_plain for envelope in envelopes]):  # noqa: C419  a generator is slower
+        if self.swift and all([envelope._is_plain is True for envelope in envelopes]):  # noqa: C419  a generator is slower
             fresh: dict[Hashable, Record] = dict.fromkeys(envelopes)
             entries = self.entries
             if entries.keys().isdisjoint(fresh) and len(entries) + len(fresh) <= self.room:

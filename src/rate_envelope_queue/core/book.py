@@ -35,7 +35,8 @@ class Book:
 
     __slots__ = (
         "abandoned", "abandoned_ended", "active", "calm", "capacity", "clock", "coalesced", "delays", "delivering",
-        "dropped", "entries", "ghosts", "heap", "is_busy", "is_ending", "is_observed", "is_paused", "is_replacing",
+        "dropped", "entries", "ghosts", "heap", "is_busy", "is_capturing", "is_ending", "is_observed",
+        "is_paused", "is_replacing",
         "joiners", "last_report", "late", "limit", "outbox", "periodics", "plain_succeeded", "rate", "ready",
         "refused", "reserved",
         "returned", "room", "runs_abandoned", "runs_cancelled", "runs_failed", "runs_stopped", "runs_succeeded",
@@ -51,6 +52,7 @@ class Book:
         is_replacing: bool = False,
         rate: TokenBucket | None = None,
         is_observed: bool = False,
+        is_capturing: bool = False,
     ) -> None:
         self.clock = clock
         self.capacity = capacity
@@ -59,6 +61,7 @@ class Book:
         self.is_replacing = is_replacing
         self.rate = rate
         self.is_observed = is_observed  # somebody listens to retries
+        self.is_capturing = is_capturing  # every send brings its sender's context
         self.state = QueueState.INIT
         self.is_ending = False  # terminate was called
         self.is_paused = False
@@ -98,7 +101,7 @@ class Book:
         may_run = (state is QueueState.RUNNING or drains) and not self.is_paused
         self.takable = self.ready if may_run else ()
         accepts = (state is QueueState.INIT or state is QueueState.RUNNING) and not self.is_ending
-        self.swift = accepts and not self.ghosts
+        self.swift = accepts and not self.ghosts and not self.is_capturing
         self.calm = not (self.ghosts or self.seats or self.skip or self.rate is not None or self.active > self.limit)
 
     def go(self, event: str) -> None:

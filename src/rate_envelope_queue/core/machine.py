@@ -30,8 +30,8 @@ class Machine(Admission):
 
     __slots__ = ()
 
-    def turn(self, done: Handle | None, verdict: Verdict | None, value: Any) -> Handle | None:
-        """Settle the run of *done*, if any, and take the next to run, if any may. One section for both."""
+    def turn(self, done: Handle | None, verdict: Any, value: Any) -> Handle | None:
+        """Settle the run of *done* by its Verdict, if any, and take the next to run, if any may."""
         if verdict is SUCCESS and self.calm:
             entries = self.entries
             if entries.get(done) is RUNS:
@@ -50,7 +50,7 @@ class Machine(Admission):
             else:
                 self._settle(done, verdict, value)
         elif done is not None:
-            self._settle(done, verdict, value)  # type: ignore[arg-type]  # pyright: ignore
+            self._settle(done, verdict, value)
         handle = self._take()
         if handle is None:
             self.rest()

@@ -29,14 +29,12 @@ class Delivery:
         forget: Callable[[Any], None],
         on_cancel: Callable[[], None],
         on_sweep: Callable[[], None],
-        on_state: Callable[[Any], None],
         on_stopped: Callable[[Any], None],
     ) -> None:
         self._reporter = reporter
         self._wall_utc = wall_utc
         self.letters: deque[DeadLetter] = deque(maxlen=letter_limit)
         self._forget = forget
-        self._on_state = on_state
         self._actions: dict[str, Callable[..., None]] = {
             effects.DEAD: self._bury,
             effects.ENDED: self._resolve,
@@ -46,7 +44,7 @@ class Delivery:
             effects.LOST: reporter.lost,
             effects.CANCEL: on_cancel,
             effects.SIGNAL: self._signal,
-            effects.STATE: self._change_state,
+            effects.STATE: reporter.state_changed,
             effects.STOPPED: on_stopped,
             effects.SWEEP: on_sweep,
             effects.JUNK: self._drop,
@@ -78,10 +76,6 @@ class Delivery:
     def _signal(self, waiter: Any) -> None:
         if waiter.bell is not None:
             waiter.bell.release()
-
-    def _change_state(self, old: Any, new: Any) -> None:
-        self._on_state(new)
-        self._reporter.state_changed(old, new)
 
     def _drop(self, *junk: Any) -> None:
         """Nothing: the last references die here, where user code may run."""

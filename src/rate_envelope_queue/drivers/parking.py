@@ -2,16 +2,12 @@
 
 Idle workers stand on a stack; the one that came last is woken first. At most one wake is in flight: a worker that
 takes work and sees more passes it on. One idle worker leads: it sleeps only until the next due time, so that no
-thread is kept for timers. Everything here but `Watchdog` is called with the queue's lock held.
+thread is kept for timers. Everything here is called with the queue's lock held.
 """
 
 from __future__ import annotations
 
-import threading
 from _thread import LockType, allocate_lock
-from collections.abc import Callable
-from heapq import heappop, heappush
-from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -92,41 +88,3 @@ class Parking:
         self.leader = None
         self.is_waking = False
         return bells
-
-
-class Watchdog:
-    """Calls back at a time, from one daemon thread shared by all queues; the thread lives only while it has work.
-
-    For what no worker can be trusted with, since all of them may be stuck: stop timeouts that nobody waits for, and
-    `stuck_after`. Callbacks must be short.
-    """
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition(threading.Lock())
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
-        self._next = count().__next__
-        self._thread: threading.Thread | None = None
-
-    def call_after(self, delay: float, clock: Callable[[], float], call: Callable[[], None]) -> None:
-        """Call *call* once, *delay* seconds from now. *clock* is real time."""
-        with self._condition:
-            heappush(self._due, (clock() + delay, self._next(), call))
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._watch, args=(clock,), name="rate-envelope-queue watchdog", daemon=True
-                )
-                self._thread.start()
-            else:
-                self._condition.notify()
-
-    def _watch(self, clock: Callable[[], float]) -> None:
-        while True:
-            with self._condition:
-                while self._due and self._due[0][0] > clock():
-                    self._condition.wait(min(3600.0, self._due[0][0] - clock()))
-                if not self._due:
-                    self._thread = None
-                    return
-                _, _, call = heappop(self._due)
-            call()
-            del call

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from ..envelope import Envelope, FailureHook, Hook, Invoker, Policy, Stamp
 from ..errors import InvalidEnvelopeError
-from ..text import bounded_repr
+from ..text import bounded_repr, without_traceback
 
 
 class Plan:
@@ -42,7 +42,7 @@ class Plan:
         try:
             self.invoke = fold(policy.invoke, policy.stamps, book.stamps)
         except BaseException as error:  # user code: the run fails, not the worker
-            self._fail(error.with_traceback(None))
+            self._fail(without_traceback(error))
 
     def _fail(self, error: BaseException) -> None:
         self.stamp_error = error

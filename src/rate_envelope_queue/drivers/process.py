@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from ..errors import QueueStateError
+from . import watchdog
 
 if TYPE_CHECKING:
-    from .threads import EnvelopeQueue
+    from .front import QueueFront
 
 EXIT_TIMEOUT = 5.0  # seconds for a queue that is still running when the interpreter exits
 
-_queues: WeakSet[EnvelopeQueue] = WeakSet()
+_queues: WeakSet[QueueFront] = WeakSet()
 _lock = threading.Lock()
 
 
-def register(queue: EnvelopeQueue) -> None:
+def register(queue: QueueFront) -> None:
     """Look after *queue* at fork and at exit."""
     with _lock:
         _queues.add(queue)
 
 
-def _all() -> list[EnvelopeQueue]:
+def _all() -> list[QueueFront]:
     with _lock:
         return list(_queues)
 
@@ -37,6 +38,7 @@ def _all() -> list[EnvelopeQueue]:
 def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.Lock()
+    watchdog.renew()
     for queue in list(_queues):
         queue._forked()
 

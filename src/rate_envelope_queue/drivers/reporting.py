@@ -12,15 +12,14 @@ from typing import Any
 from ..envelope import Envelope
 from ..events import OBSERVABLE, Abandoned, Dropped, Failed, HookFailed, Observer, Retried, StateChanged, Stuck
 from ..results import DeadLetter, QueueState
-from ..text import bounded_repr, error_text, escaped, traceback_text
+from ..text import bounded_repr, error_text, escaped, name_of, traceback_text
 
 log = logging.getLogger("rate_envelope_queue")
 
 
 def label(envelope: Envelope) -> str:
     """What a log calls an envelope."""
-    kind = envelope.type or getattr(envelope.invoke, "__name__", type(envelope.invoke).__name__)
-    name = escaped(str(kind), 100)
+    name = escaped(envelope.type, 100) if envelope.type else name_of(envelope.invoke)
     return name if envelope.id is None else f"{name} id={bounded_repr(envelope.id)}"
 
 

@@ -18,10 +18,12 @@ from ..decision import Decision
 from ..envelope import Envelope
 from ..errors import Cancelled, DeadlineExceeded, RetryEnvelope
 from ..limiters import RateLimiter
-from ..text import bounded_repr
+from ..text import bounded_repr, without_traceback
 from .plan import Plan
 from .reporting import Reporter
 from .scope import ThreadScope
+
+_new = object.__new__
 
 
 class House:
@@ -85,6 +87,13 @@ class Runner:
         self.value: Any = None
         self.key = None
 
+    def _make_context(self, until: float | None) -> Context:
+        context = _new(Context)  # the constructor would cost twice as much, four times a run
+        context._scope = self.scope
+        context._attempt = self.attempt
+        context._deadline = until
+        return context
+
     def open(self, plan: Plan, envelope: Envelope, attempt: int) -> None:
         """A run begins: its deadline counts from now."""
         self.serial += 1
@@ -94,10 +103,10 @@ class Runner:
         scope = self.scope
         if plan.deadline is not None:
             self.deadline_at = scope.clock() + plan.deadline
-            self.context = Context(scope, attempt, self.deadline_at)
+            self.context = self._make_context(self.deadline_at)
         else:
             self.deadline_at = None
-            self.context = scope.first_context if attempt == 1 else Context(scope, attempt, None)
+            self.context = scope.first_context if attempt == 1 else self._make_context(None)
         self.envelope = envelope
 
     def before_context(self) -> Context:
@@ -114,7 +123,7 @@ class Runner:
             assert plan.deadline is not None
             until = self.deadline_at - plan.deadline + plan.budget
         self.before_until = until
-        return Context(self.scope, self.attempt, until)
+        return self._make_context(until)
 
     def check_before(self) -> None:
         """The before hook returned: no invoke under a cancelled context, or after the hook's budget."""
@@ -143,10 +152,10 @@ class Runner:
             return self.context
         now = self.scope.clock()
         if self.deadline_at is None:
-            return Context(self.scope, self.attempt, now + plan.budget)
+            return self._make_context(now + plan.budget)
         if now >= self.deadline_at:
-            return Context(self.scope, self.attempt, now + plan.floor)
-        return Context(self.scope, self.attempt, min(self.deadline_at, now + plan.budget))
+            return self._make_context(now + plan.floor)
+        return self._make_context(min(self.deadline_at, now + plan.budget))
 
     def after_raised(self, error: BaseException | None, raised: BaseException) -> BaseException | None:
         """The after hook raised: StopEnvelope ends the entry, anything else is reported and ignored."""
@@ -176,7 +185,7 @@ class Runner:
     def failure_context(self) -> Context:
         """For the failure hook: a budget of its own, so that it can still report a timeout."""
         assert self.plan is not None
-        return Context(self.scope, self.attempt, self.scope.clock() + self.plan.budget)
+        return self._make_context(self.scope.clock() + self.plan.budget)
 
     def verdict(self, error: BaseException | None, decision: object) -> Verdict:
         """What follows."""
@@ -190,7 +199,7 @@ class Runner:
             is_retried = verdict.outcome is None and not plan.is_periodic
             self.house.reporter.failed(envelope, self.attempt, error, is_retried=is_retried)
             if plan.stamp_error is not None:
-                plan.stamp_error.__traceback__ = None  # the same exception again and again: it must not grow
+                without_traceback(plan.stamp_error)  # the same exception again and again: it must not grow
         if self.was_backed_off and verdict.outcome is not None:
             self.house.forget(self.key)
         return verdict

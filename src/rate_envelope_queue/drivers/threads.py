@@ -1,57 +1,40 @@
 """`EnvelopeQueue`: the work queue on threads. The machine decides, this drives it.
 
 Rules for changing it: the machine is only touched inside `_call`, inside `send`'s own section or inside a worker's;
-user code only outside. `send` is a hot path.
+user code only outside.
 """
 
 from __future__ import annotations
 
-import random
-import threading
-from _thread import get_ident
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from contextlib import asynccontextmanager
-from contextvars import copy_context
-from datetime import timedelta
 from queue import SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
-from weakref import WeakMethod
+from typing import TYPE_CHECKING, Any, cast
 
-from ..core.admission import Starts
 from ..core.entries import key_of
-from ..core.machine import Machine
 from ..core.waiting import Waiter
-from ..durations import nonnegative, whole
 from ..durations import timeout as checked_timeout
-from ..envelope import Duration, Envelope, EnvelopeType, Stamp
+from ..envelope import Duration, Envelope, Stamp
 from ..errors import CapacityExceededError, InvalidEnvelopeError, QueueStateError
 from ..limiters import RateLimiter, TokenBucket
-from ..results import DeadLetter, EntryView, QueueState, QueueStats, StopMode, StopReport
-from ..text import bounded_repr
+from ..results import QueueState, StopMode, StopReport
 from . import process
-from .clock import LONGEST_WAIT, Clock, real_now
-from .delivery import Delivery
+from .clock import LONGEST_WAIT, Clock
+from .front import QueueFront
 from .futures import EnvelopeFuture
 from .options import checked_flag, checked_mode, checked_options, checked_timeouts, checked_workers, refuse_coroutines
-from .parking import Parking, Watchdog, new_bell
-from .plan import PlanBook
-from .reporting import Reporter
-from .rules import House, jittered
+from .parking import new_bell
 from .scope import ThreadScope
+from .watchdog import call_later, report_stuck
 from .workers import Pool
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
     from typing import Self
 
-T = TypeVar("T")
 
-AT_ONCE = 0  # the default of delay, told by identity: False is not it
-_watchdog = Watchdog()
-
-
-class EnvelopeQueue:
+class EnvelopeQueue(QueueFront):
     """An in-process work queue on threads.
 
     Every envelope that `send` takes in ends with exactly one `Outcome`; nothing is lost by a stop. *workers* threads
@@ -94,113 +77,23 @@ class EnvelopeQueue:
         clock: Clock | None = None,
         observers: Iterable[object] = (),
     ) -> None:
-        self._name = "?"
-        self._options = options = checked_options(
+        self._name = "?"  # for repr, when an option is refused
+        options = checked_options(
             name, workers=workers, capacity=capacity, stop_mode=stop_mode, wait_on_stop=wait_on_stop, stamps=stamps,
             backoff=backoff, start_rate=start_rate, duplicates=duplicates, strict_deadline=strict_deadline,
             hook_timeout_fraction=hook_timeout_fraction, hook_timeout_floor=hook_timeout_floor, stuck_after=stuck_after,
             capture_context=capture_context, dead_letter_limit=dead_letter_limit, clock=clock, observers=observers,
         )  # fmt: skip
         refuse_coroutines(options.stamps, "a stamp")
-        reporter = Reporter(options.name, options.observers)
-        self._name = options.name
-        self._clock = options.clock
-        self._clock_now = options.clock.now
-        self._captures = options.captures_context
-        self._reporter = reporter
-        self._plans = PlanBook(options.stamps, fraction=options.hook_fraction, floor=options.hook_floor)
-        self._house = House(
-            self._clock_now, options.clock.wall_utc, options.backoff, reporter, self._randomness(),
-            is_strict=options.is_strict,
-        )  # fmt: skip
-        self._machine = Machine(
-            self._clock_now, capacity=options.capacity, workers=options.workers, is_replacing=options.is_replacing,
-            rate=options.start_rate, is_observed=reporter.listens("retried"),
-        )  # fmt: skip
-        self._delivery = Delivery(
-            reporter, options.clock.wall_utc, letter_limit=options.dead_letter_limit, forget=self._house.forget,
-            on_cancel=self._cancel_scope, on_sweep=self._sweep, on_state=self._note_state, on_stopped=self._stopped,
-        )  # fmt: skip
-        self._parking = Parking(self._machine)
-        self._idle = self._parking.idle
-        self._insiders: set[int] = set()  # threads that run user code of this queue
-        self._types: dict[str, EnvelopeType[Any]] = {}
+        super().__init__(options)
         self._scope = self._new_scope()
         self._pool: Pool | None = None
         self._run_inbox: SimpleQueue[Any] | None = None
-        self._set_lock(threading.RLock())
-        process.register(self)
 
-    # Sections
-
-    def _set_lock(self, lock: Any) -> None:
-        self._lock = lock
-        self._acquire: Callable[..., bool] = lock.acquire
-        self._release: Callable[[], None] = lock.release
-
-    def _randomness(self) -> Callable[[], float]:
-        return random.Random().random
+    # Waiting
 
     def _new_scope(self) -> ThreadScope:
         return ThreadScope(self, self._clock_now)
-
-    def _call(self, operation: Callable[..., T], *args: Any, **options: Any) -> T:
-        """Do one operation of the machine in a section, then what it asks for outside.
-
-        A KeyboardInterrupt may come at any call in here, and must neither keep the lock nor lose an effect.
-        """
-        machine = self._machine
-        is_inside = False
-        try:
-            self._acquire()
-            if machine.is_busy:
-                self._release()
-                raise QueueStateError(
-                    "the queue was entered again by the thread that is inside it (a signal handler, __del__ or a key's "
-                    "__eq__): do it from elsewhere"
-                )
-            machine.is_busy = is_inside = True
-            return operation(*args, **options)
-        finally:
-            if is_inside:
-                self._leave()
-            elif not machine.is_busy and self._lock._is_owned():
-                self._release()
-
-    def _leave(self) -> None:
-        """End a section: release, wake, deliver. An interrupt may come at any call and must lose none of it."""
-        machine = self._machine
-        wake = None
-        try:
-            if self._idle:
-                wake = self._parking.next_wake()
-        finally:
-            outbox = machine.outbox
-            if outbox:
-                machine.outbox = []
-                machine.delivering += 1
-            machine.is_busy = False
-            try:
-                self._release()
-            finally:
-                if wake is not None:
-                    wake.release()
-                if outbox:
-                    self._deliver(outbox)
-
-    def _deliver(self, outbox: list[Any]) -> None:
-        ident = get_ident()
-        is_new = ident not in self._insiders
-        self._insiders.add(ident)
-        try:
-            self._delivery.deliver(outbox)
-        finally:
-            if is_new:
-                self._insiders.discard(ident)
-            self._call(self._machine.delivered)
-
-    def _is_inside(self) -> bool:
-        return get_ident() in self._insiders
 
     def _await(self, waiter: Waiter, timeout: float | None) -> bool:
         """Block until *waiter* is answered; False when *timeout* passed first. Ticks a stop in progress meanwhile."""
@@ -226,87 +119,6 @@ class EnvelopeQueue:
 
     # Sending
 
-    def send(self, *envelopes: Envelope[Any], delay: Duration = AT_ONCE) -> int:
-        """Take in all *envelopes* or none; how many became new entries (a duplicate merges into the one that is there).
-
-        *delay* seconds pass before they may run. Never blocks. Raises `CapacityExceededError` when the new ones do not
-        fit, `QueueNotRunningError` while stopping or stopped, `QueueTerminatedError`, `InvalidEnvelopeError`; after any
-        of them nothing has changed. Before `start`, envelopes wait in the queue.
-        """
-        if delay is not AT_ONCE or self._captures or not envelopes:
-            return self._send(envelopes, delay)
-        machine = self._machine
-        new = wake = None
-        is_inside = False
-        try:
-            self._acquire()
-            if not machine.is_busy:
-                machine.is_busy = is_inside = True
-                new = machine.send_one(envelopes[0]) if len(envelopes) == 1 else machine.send_many(envelopes)
-                if self._idle:
-                    wake = self._parking.next_wake()
-                machine.is_busy = is_inside = False
-            self._release()
-        except AttributeError:
-            self._abort_section(is_inside)
-            new = None
-        except BaseException:
-            self._abort_section(is_inside)
-            raise
-        finally:
-            if wake is not None:
-                wake.release()
-        return self._send(envelopes, delay) if new is None else new
-
-    def _abort_section(self, is_inside: bool) -> None:
-        machine = self._machine
-        if is_inside:
-            machine.is_busy = False
-        if is_inside or (not machine.is_busy and self._lock._is_owned()):
-            self._release()
-
-    def _send(self, envelopes: tuple[Envelope[Any], ...], delay: Duration) -> int:
-        self._check(envelopes)
-        try:
-            span = nonnegative(delay, "delay")
-        except (TypeError, ValueError) as error:
-            raise InvalidEnvelopeError(str(error)) from None
-        starts = self._starts(envelopes, span)
-        due = self._clock_now() + span if span else None
-        context = copy_context() if self._captures else None
-        return self._call(self._machine.send, envelopes, due, starts, None, context)
-
-    def _check(self, envelopes: tuple[object, ...]) -> None:
-        if not envelopes:
-            raise InvalidEnvelopeError("send needs at least one envelope")
-        for envelope in envelopes:
-            if not isinstance(envelope, Envelope):
-                advice = ": use send(*envelopes)" if isinstance(envelope, (list, tuple, set, frozenset)) else ""
-                raise InvalidEnvelopeError(f"envelopes must be Envelope objects, not {bounded_repr(envelope)}{advice}")
-            self._check_colour(envelope)
-
-    def _check_colour(self, envelope: Envelope[Any]) -> None:
-        policy = envelope._policy
-        if policy.has_coroutines:
-            hooks = (policy.before_hook, policy.after_hook, policy.success_hook, policy.failure_hook)
-            refuse_coroutines((policy.invoke,), "invoke")
-            refuse_coroutines(hooks, "a hook")
-
-    def _starts(self, envelopes: tuple[Envelope[Any], ...], delay: float) -> Starts | None:
-        """When the periodics among *envelopes* first run. Their schedules are user code: asked before the lock."""
-        starts: dict[Envelope, tuple[float, float | None]] = {}
-        for envelope in envelopes:
-            timetable = envelope._policy.timetable
-            if timetable is not None:
-                now = self._clock_now()
-                wall = self._clock.wall_utc()
-                if delay:
-                    wall += timedelta(seconds=delay)
-                planned = timetable.first(now=now + delay, wall_utc=wall)
-                due = jittered(planned, timetable.jitter if planned > now + delay else 0.0, self._house.random)
-                starts[envelope] = (planned, due if due > now else None)
-        return starts or None
-
     def send_wait(self, *envelopes: Envelope[Any], timeout: Duration | None = None) -> int:
         """As `send`, but block until there is room; those who wait are served in order.
 
@@ -317,7 +129,7 @@ class EnvelopeQueue:
         limit = checked_timeout(timeout)
         self._check(envelopes)
         starts = self._starts(envelopes, 0.0)
-        context = copy_context() if self._captures else None
+        context = self._sender_context()
         bell = new_bell()
 
         def sit() -> Any:
@@ -349,7 +161,7 @@ class EnvelopeQueue:
         if envelope.is_periodic:
             raise InvalidEnvelopeError("a periodic has no final outcome to wait for: use send()")
         future = self._new_future(key_of(envelope))
-        context = copy_context() if self._captures else None
+        context = self._sender_context()
         self._call(self._machine.send, (envelope,), None, None, future, context)
         return future
 
@@ -365,7 +177,7 @@ class EnvelopeQueue:
     def _advance_until_done(self, future: EnvelopeFuture, timeout: float | None) -> None:
         """Real time passes by itself."""
 
-    # Control
+    # Starting and stopping
 
     def start(self) -> None:
         """Start the workers; what was sent before, or kept by the last stop, runs. While running it does nothing.
@@ -492,29 +304,16 @@ class EnvelopeQueue:
             self._watch_at(max(0.0, at - self._clock_now()), self._tick)
 
     def _watch_at(self, delay: float, method: Callable[[], None]) -> None:
-        """Call *method* later, unless the queue is gone by then."""
-        reference = WeakMethod(method)
+        call_later(delay, method)
 
-        def call() -> None:
-            alive = reference()
-            if alive is not None:
-                try:
-                    alive()
-                except QueueStateError:
-                    pass
-
-        _watchdog.call_after(delay, real_now, call)
-
-    def _sweep(self) -> None:
-        machine = self._machine
-        while machine.ticket is not None and machine.ticket.sweeps:
-            self._call(machine.tick, self._clock_now())
+    def _watch_stuck(self) -> None:
+        """Report runs that are long past their deadline; look again when one could be."""
+        pool, limit = self._pool, self._options.stuck_after
+        if pool is not None and limit is not None and not pool.is_closed:
+            self._watch_at(report_stuck(pool.runners, limit, self._clock_now(), self._reporter), self._watch_stuck)
 
     def _cancel_scope(self) -> None:
         self._scope.cancel()
-
-    def _note_state(self, state: QueueState) -> None:
-        """For drivers that mirror the state."""
 
     def _stopped(self, ticket: Any) -> None:
         pool = self._pool
@@ -523,33 +322,6 @@ class EnvelopeQueue:
         inbox = self._run_inbox
         if inbox is not None:
             inbox.put(None)
-
-    def _watch_stuck(self) -> None:
-        """Report runs that are long past their deadline; look again when one could be."""
-        pool, limit = self._pool, self._options.stuck_after
-        if pool is None or limit is None or pool.is_closed:
-            return
-        now = self._clock_now()
-        next_look = limit
-        for runner in list(pool.runners):
-            serial, envelope, deadline_at, attempt = runner.serial, runner.envelope, runner.deadline_at, runner.attempt
-            if envelope is None or deadline_at is None or runner.is_reported or runner.serial != serial:
-                continue
-            overdue = now - deadline_at
-            if overdue >= limit:
-                runner.is_reported = True
-                self._reporter.stuck(envelope, attempt, overdue, _stack_of(runner.thread))
-            else:
-                next_look = min(next_look, limit - overdue)
-        self._watch_at(next_look, self._watch_stuck)
-
-    def pause(self) -> None:
-        """Start no run until `resume`; what runs goes on, and `send` takes in as before. Survives stop and start."""
-        self._call(self._machine.pause)
-
-    def resume(self) -> None:
-        """End a `pause`."""
-        self._call(self._machine.resume)
 
     def resize(self, workers: int) -> None:
         """Have *workers* threads from now on. Fewer never interrupts a run: a thread leaves when it is done."""
@@ -571,22 +343,6 @@ class EnvelopeQueue:
 
     def _grow(self, pool: Pool, count: int) -> None:
         pool.grow(count)
-
-    def cancel(self, envelope_or_key: Envelope[Any] | Hashable) -> bool:
-        """Take an entry out. Waiting or delayed: it is returned. Running: not interrupted, but its last run.
-
-        False when there is no such entry. Never blocks.
-        """
-        key = key_of(envelope_or_key) if isinstance(envelope_or_key, Envelope) else envelope_or_key
-        try:
-            hash(key)
-        except TypeError:
-            raise InvalidEnvelopeError(f"a key must be hashable, not {bounded_repr(key)}") from None
-        return self._call(self._machine.cancel, key)
-
-    def clear(self) -> list[Envelope[Any]]:
-        """Return everything that does not run, in order of acceptance; what runs is cancelled as by `cancel`."""
-        return self._call(self._machine.clear)
 
     def join(self, timeout: Duration | None = None) -> bool:
         """Block until no one-off is in the queue and nothing runs; False when *timeout* seconds passed first.
@@ -619,83 +375,7 @@ class EnvelopeQueue:
             raise waiter.error
         return True
 
-    # Reading
-
-    @property
-    def name(self) -> str:
-        """What logs and metrics call it."""
-        return self._name
-
-    @property
-    def clock(self) -> Any:
-        """The clock it was made with."""
-        return self._clock
-
-    @property
-    def state(self) -> QueueState:
-        """Where it is in its life."""
-        self._refuse_if_forked()
-        return self._machine.state
-
-    @property
-    def last_report(self) -> StopReport | None:
-        """The report of the last stop that has ended, or None."""
-        self._refuse_if_forked()
-        return self._machine.last_report
-
-    def stats(self) -> QueueStats:
-        """One consistent count of everything."""
-        return self._call(self._machine.stats)
-
-    def snapshot(self, limit: int = 1000) -> tuple[EntryView, ...]:
-        """The first *limit* entries in order of acceptance, as they are at one moment."""
-        most = whole(limit, "limit", least=0)
-        return tuple(self._call(self._machine.snapshot, most))
-
-    def __len__(self) -> int:
-        self._refuse_if_forked()
-        return len(self._machine.entries)
-
-    def __bool__(self) -> bool:
-        return True  # an empty queue is still a queue
-
-    def dead_letters(self) -> tuple[DeadLetter, ...]:
-        """The entries that were dropped, the oldest first, at most `dead_letter_limit` of them."""
-        self._refuse_if_forked()
-        return tuple(self._delivery.letters)
-
-    def clear_dead_letters(self) -> tuple[DeadLetter, ...]:
-        """Take the dead letters out."""
-        self._refuse_if_forked()
-        letters: list[DeadLetter] = []
-        while self._delivery.letters:
-            letters.append(self._delivery.letters.popleft())
-        return tuple(letters)
-
-    def __repr__(self) -> str:
-        state, entries = self._machine.state.value, len(self._machine.entries)
-        return f"<{type(self).__name__} {bounded_repr(self._name)} {state}, {entries} entries>"
-
-    def __reduce__(self) -> tuple[object, ...]:
-        raise TypeError("a queue cannot be pickled or copied: send its envelopes' payloads, and make a queue there")
-
     # Conveniences
-
-    def handler(self, type: str, **policy: Any) -> Callable[[Callable[..., Any]], EnvelopeType[Any]]:
-        """A decorator that makes an `EnvelopeType` of a function: `@queue.handler("email", deadline=3)`.
-
-        Raises `InvalidEnvelopeError` when the type has a handler already.
-        """
-
-        def decorate(invoke: Callable[..., Any]) -> EnvelopeType[Any]:
-            if type in self._types:
-                raise InvalidEnvelopeError(f"type {bounded_repr(type)} has a handler already: choose another type")
-            kind: EnvelopeType[Any] = EnvelopeType(type, invoke=invoke, **policy)
-            self._check_colour(kind.envelope(None))
-            self._types[type] = kind
-            return kind
-
-        return decorate
 
     def as_executor(self) -> Executor:
         """A `concurrent.futures.Executor` over this queue. Its shutdown affects only its own futures."""
@@ -711,10 +391,6 @@ class EnvelopeQueue:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._note_kept(self.stop(None if kind is None else StopMode.STOP))
-
-    def _note_kept(self, report: StopReport) -> None:
-        if report.kept:
-            self._reporter.kept(len(report.kept))
 
     @property
     def lifespan(self) -> Callable[..., Any]:
@@ -754,21 +430,6 @@ class EnvelopeQueue:
         self._note_kept(report)
         return report
 
-    # Process
-
-    def _refuse_if_forked(self) -> None:
-        if isinstance(self._lock, process.ForkedLock):
-            self._lock.acquire()
-
-    def _forked(self) -> None:
-        """In the child of a fork."""
-        machine = self._machine
-        if machine.state is QueueState.INIT and not machine.entries and not machine.is_busy:
-            self._set_lock(threading.RLock())
-            self._plans.renew_locks()
-        else:
-            self._set_lock(process.ForkedLock())
-
     def _exit(self, timeout: float) -> None:
         """The interpreter exits: drain for a while, then leave."""
         if self._machine.state in (QueueState.RUNNING, QueueState.STOPPING) and not self._is_inside():
@@ -776,12 +437,3 @@ class EnvelopeQueue:
                 self.stop(StopMode.DRAIN, wait=True, timeout=timeout, grace=0.1)
             except QueueStateError:
                 pass
-
-
-def _stack_of(thread: int) -> str:
-    """Where *thread* is now, as text."""
-    import sys
-    import traceback
-
-    frame = sys._current_frames().get(thread)
-    return "" if frame is None else "".join(traceback.format_stack(frame))

@@ -1,0 +1,263 @@
+"""The front of a queue: what is the same for threads and asyncio, plain calls that never block.
+
+Sending, cancelling, looking. How runs are run, and how a caller waits, is the driver's (`threads`, `aio`, `simulated`).
+`send` is a hot path.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Hashable
+from contextvars import copy_context
+from datetime import timedelta
+from typing import Any
+
+from ..core.admission import Starts
+from ..core.entries import key_of
+from ..core.machine import Machine
+from ..durations import nonnegative, whole
+from ..envelope import Duration, Envelope, EnvelopeType
+from ..errors import InvalidEnvelopeError
+from ..results import DeadLetter, EntryView, QueueState, QueueStats, StopReport
+from ..text import bounded_repr
+from . import process
+from .delivery import Delivery
+from .options import Options, refuse_coroutines
+from .plan import PlanBook
+from .reporting import Reporter
+from .rules import House, jittered
+from .section import Guarded
+
+AT_ONCE = 0  # the default of delay, told by identity: False is not it
+
+
+class QueueFront(Guarded):
+    """Everything of a queue that is a plain call in every flavour."""
+
+    def __init__(self, options: Options) -> None:
+        self._name = options.name
+        self._options = options
+        self._clock = options.clock
+        self._clock_now = options.clock.now
+        self._reporter = Reporter(options.name, options.observers)
+        self._types: dict[str, EnvelopeType[Any]] = {}
+        self._house = House(
+            self._clock_now, options.clock.wall_utc, options.backoff, self._reporter, self._randomness(),
+            is_strict=options.is_strict,
+        )  # fmt: skip
+        machine = Machine(
+            self._clock_now, capacity=options.capacity, workers=options.workers, is_replacing=options.is_replacing,
+            rate=options.start_rate, is_observed=self._reporter.listens("retried"),
+            is_capturing=options.captures_context,
+        )  # fmt: skip
+        delivery = Delivery(
+            self._reporter, options.clock.wall_utc, letter_limit=options.dead_letter_limit, forget=self._house.forget,
+            on_cancel=self._cancel_scope, on_sweep=self._sweep, on_stopped=self._stopped,
+        )  # fmt: skip
+        super().__init__(
+            machine, delivery, PlanBook(options.stamps, fraction=options.hook_fraction, floor=options.hook_floor)
+        )
+        process.register(self)
+
+    def _randomness(self) -> Callable[[], float]:
+        return random.Random().random
+
+    def _cancel_scope(self) -> None:
+        """The contexts of all runs since the last start end now."""
+        raise NotImplementedError
+
+    def _stopped(self, ticket: Any) -> None:
+        """A stop has ended."""
+        raise NotImplementedError
+
+    def _exit(self, timeout: float) -> None:
+        """The interpreter exits."""
+        raise NotImplementedError
+
+    def _sweep(self) -> None:
+        machine = self._machine
+        while machine.ticket is not None and machine.ticket.sweeps:
+            self._call(machine.tick, self._clock_now())
+
+    # Sending
+
+    def send(self, *envelopes: Envelope[Any], delay: Duration = AT_ONCE) -> int:
+        """Take in all *envelopes* or none; how many became new entries (a duplicate merges into the one that is there).
+
+        *delay* seconds pass before they may run. Never blocks. Raises `CapacityExceededError` when the new ones do not
+        fit, `QueueNotRunningError` while stopping or stopped, `QueueTerminatedError`, `InvalidEnvelopeError`; after any
+        of them nothing has changed. Before `start`, envelopes wait in the queue.
+        """
+        if delay is not AT_ONCE:
+            return self._send(envelopes, delay)
+        machine = self._machine
+        new = wake = None
+        is_inside = False
+        try:
+            self._acquire()
+            if not machine.is_busy:
+                machine.is_busy = is_inside = True
+                new = machine.send_one(envelopes[0]) if len(envelopes) == 1 else machine.send_many(envelopes)
+                if self._idle:
+                    wake = self._parking.next_wake()
+                machine.is_busy = is_inside = False
+            self._release()
+        except AttributeError:
+            self._abort_section(is_inside)
+            new = None
+        except BaseException:
+            self._abort_section(is_inside)
+            raise
+        finally:
+            if wake is not None:
+                wake.release()
+        return self._send(envelopes, delay) if new is None else new
+
+    def _send(self, envelopes: tuple[Envelope[Any], ...], delay: Duration) -> int:
+        self._check(envelopes)
+        try:
+            span = nonnegative(delay, "delay")
+        except (TypeError, ValueError) as error:
+            raise InvalidEnvelopeError(str(error)) from None
+        starts = self._starts(envelopes, span)
+        due = self._clock_now() + span if span else None
+        context = self._sender_context()
+        return self._call(self._machine.send, envelopes, due, starts, None, context)
+
+    def _sender_context(self) -> Any:
+        return copy_context() if self._machine.is_capturing else None
+
+    def _check(self, envelopes: tuple[object, ...]) -> None:
+        for envelope in envelopes:
+            if not isinstance(envelope, Envelope):
+                advice = ": use send(*envelopes)" if isinstance(envelope, (list, tuple, set, frozenset)) else ""
+                raise InvalidEnvelopeError(f"envelopes must be Envelope objects, not {bounded_repr(envelope)}{advice}")
+            self._check_colour(envelope)
+
+    def _check_colour(self, envelope: Envelope[Any]) -> None:
+        policy = envelope._policy
+        if policy.has_coroutines:
+            hooks = (policy.before_hook, policy.after_hook, policy.success_hook, policy.failure_hook)
+            refuse_coroutines((policy.invoke,), "invoke")
+            refuse_coroutines(hooks, "a hook")
+
+    def _starts(self, envelopes: tuple[Envelope[Any], ...], delay: float) -> Starts | None:
+        """When the periodics among *envelopes* first run. Their schedules are user code: asked before the lock."""
+        starts: dict[Envelope, tuple[float, float | None]] = {}
+        for envelope in envelopes:
+            timetable = envelope._policy.timetable
+            if timetable is not None:
+                now = self._clock_now()
+                wall = self._clock.wall_utc()
+                if delay:
+                    wall += timedelta(seconds=delay)
+                planned = timetable.first(now=now + delay, wall_utc=wall)
+                due = jittered(planned, timetable.jitter if planned > now + delay else 0.0, self._house.random)
+                starts[envelope] = (planned, due if due > now else None)
+        return starts or None
+
+    def cancel(self, envelope_or_key: Envelope[Any] | Hashable) -> bool:
+        """Take an entry out. Waiting or delayed: it is returned. Running: not interrupted, but its last run.
+
+        False when there is no such entry. Never blocks.
+        """
+        key = key_of(envelope_or_key) if isinstance(envelope_or_key, Envelope) else envelope_or_key
+        try:
+            hash(key)
+        except TypeError:
+            raise InvalidEnvelopeError(f"a key must be hashable, not {bounded_repr(key)}") from None
+        return self._call(self._machine.cancel, key)
+
+    def clear(self) -> list[Envelope[Any]]:
+        """Return everything that does not run, in order of acceptance; what runs is cancelled as by `cancel`."""
+        return self._call(self._machine.clear)
+
+    def pause(self) -> None:
+        """Start no run until `resume`; what runs goes on, and `send` takes in as before. Survives stop and start."""
+        self._call(self._machine.pause)
+
+    def resume(self) -> None:
+        """End a `pause`."""
+        self._call(self._machine.resume)
+
+    # Reading
+
+    @property
+    def name(self) -> str:
+        """What logs and metrics call it."""
+        return self._name
+
+    @property
+    def clock(self) -> Any:
+        """The clock it was made with."""
+        return self._clock
+
+    @property
+    def state(self) -> QueueState:
+        """Where it is in its life."""
+        self._refuse_if_forked()
+        return self._machine.state
+
+    @property
+    def last_report(self) -> StopReport | None:
+        """The report of the last stop that has ended, or None."""
+        self._refuse_if_forked()
+        return self._machine.last_report
+
+    def stats(self) -> QueueStats:
+        """One consistent count of everything."""
+        return self._call(self._machine.stats)
+
+    def snapshot(self, limit: int = 1000) -> tuple[EntryView, ...]:
+        """The first *limit* entries in order of acceptance, as they are at one moment."""
+        most = whole(limit, "limit", least=0)
+        return tuple(self._call(self._machine.snapshot, most))
+
+    def __len__(self) -> int:
+        self._refuse_if_forked()
+        return len(self._machine.entries)
+
+    def __bool__(self) -> bool:
+        return True  # an empty queue is still a queue
+
+    def dead_letters(self) -> tuple[DeadLetter, ...]:
+        """The entries that were dropped, the oldest first, at most `dead_letter_limit` of them."""
+        self._refuse_if_forked()
+        return tuple(self._delivery.letters)
+
+    def clear_dead_letters(self) -> tuple[DeadLetter, ...]:
+        """Take the dead letters out."""
+        self._refuse_if_forked()
+        letters: list[DeadLetter] = []
+        while self._delivery.letters:
+            letters.append(self._delivery.letters.popleft())
+        return tuple(letters)
+
+    def __repr__(self) -> str:
+        state, entries = self._machine.state.value, len(self._machine.entries)
+        return f"<{type(self).__name__} {bounded_repr(self._name)} {state}, {entries} entries>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a queue cannot be pickled or copied: send its envelopes' payloads, and make a queue there")
+
+    # Handlers
+
+    def handler(self, type: str, **policy: Any) -> Callable[[Callable[..., Any]], EnvelopeType[Any]]:
+        """A decorator that makes an `EnvelopeType` of a function: `@queue.handler("email", deadline=3)`.
+
+        Raises `InvalidEnvelopeError` when the type has a handler already.
+        """
+
+        def decorate(invoke: Callable[..., Any]) -> EnvelopeType[Any]:
+            if type in self._types:
+                raise InvalidEnvelopeError(f"type {bounded_repr(type)} has a handler already: choose another type")
+            kind: EnvelopeType[Any] = EnvelopeType(type, invoke=invoke, **policy)
+            self._check_colour(kind.envelope(None))
+            self._types[type] = kind
+            return kind
+
+        return decorate
+
+    def _note_kept(self, report: StopReport) -> None:
+        if report.kept:
+            self._reporter.kept(len(report.kept))

@@ -1,0 +1,121 @@
+"""Sections: the only way into the machine. One lock, one operation, then everything it asks for outside.
+
+Rules for changing it: a KeyboardInterrupt may come at any call in here, and must neither keep the lock nor lose an
+effect or a wake. Whoever enters again on the same thread (a signal handler, `__del__`, a key's `__eq__`) is refused,
+since waiting for itself would never end.
+"""
+
+from __future__ import annotations
+
+import threading
+from _thread import get_ident
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..core.machine import Machine
+from ..errors import QueueStateError
+from ..results import QueueState
+from .delivery import Delivery
+from .parking import Parking
+from .plan import PlanBook
+from .process import ForkedLock
+
+T = TypeVar("T")
+
+
+class Guarded:
+    """A machine behind its lock, with the parking of its idle workers and the delivery of its effects."""
+
+    def __init__(self, machine: Machine, delivery: Delivery, plans: PlanBook) -> None:
+        self._machine = machine
+        self._delivery = delivery
+        self._plans = plans
+        self._parking = Parking(machine)
+        self._idle = self._parking.idle
+        self._insiders: set[int] = set()  # threads that run user code of this queue
+        self._set_lock(threading.RLock())
+
+    def _set_lock(self, lock: Any) -> None:
+        self._lock = lock
+        self._acquire: Callable[..., bool] = lock.acquire
+        self._release: Callable[[], None] = lock.release
+
+    def _call(self, operation: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Do one operation of the machine in a section, then what it asks for outside.
+
+        A KeyboardInterrupt may come at any call in here, and must neither keep the lock nor lose an effect.
+        """
+        machine = self._machine
+        is_inside = False
+        try:
+            self._acquire()
+            if machine.is_busy:
+                self._release()
+                raise QueueStateError(
+                    "the queue was entered again by the thread that is inside it (a signal handler, __del__ or a key's "
+                    "__eq__): do it from elsewhere"
+                )
+            machine.is_busy = is_inside = True
+            return operation(*args, **options)
+        finally:
+            if is_inside:
+                self._leave()
+            elif not machine.is_busy and self._lock._is_owned():
+                self._release()
+
+    def _leave(self) -> None:
+        """End a section: release, wake, deliver. An interrupt may come at any call and must lose none of it."""
+        machine = self._machine
+        wake = None
+        try:
+            if self._idle:
+                wake = self._parking.next_wake()
+        finally:
+            outbox = machine.outbox
+            if outbox:
+                machine.outbox = []
+                machine.delivering += 1
+            machine.is_busy = False
+            try:
+                self._release()
+            finally:
+                if wake is not None:
+                    wake.release()
+                if outbox:
+                    self._deliver(outbox)
+
+    def _abort_section(self, is_inside: bool) -> None:
+        machine = self._machine
+        if is_inside:
+            machine.is_busy = False
+        if is_inside or (not machine.is_busy and self._lock._is_owned()):
+            self._release()
+
+    def _deliver(self, outbox: list[Any]) -> None:
+        ident = get_ident()
+        is_new = ident not in self._insiders
+        self._insiders.add(ident)
+        try:
+            self._delivery.deliver(outbox)
+        finally:
+            if is_new:
+                self._insiders.discard(ident)
+            self._call(self._machine.delivered)
+
+    def _is_inside(self) -> bool:
+        return get_ident() in self._insiders
+
+    # Fork
+
+    def _refuse_if_forked(self) -> None:
+        if isinstance(self._lock, ForkedLock):
+            self._lock.acquire()
+
+    def _forked(self) -> None:
+        """In the child of a fork."""
+        machine = self._machine
+        if machine.state is QueueState.INIT and not machine.entries and not machine.is_busy:
+            self._set_lock(threading.RLock())
+            self._plans.renew_locks()
+        else:
+            self._set_lock(ForkedLock())

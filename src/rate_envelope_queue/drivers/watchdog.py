@@ -1,0 +1,97 @@
+"""The watchdog: calls back at a time, for what no worker can be trusted with, since all of them may be stuck.
+
+Stop timeouts that nobody waits for, and the look at runs that are stuck.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+from itertools import count
+from weakref import WeakMethod
+
+from ..errors import QueueStateError
+from .clock import LONGEST_WAIT, real_now
+from .reporting import Reporter
+from .rules import Runner
+
+
+class Watchdog:
+    """One daemon thread for all queues, which lives only while it has work. Callbacks must be short."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition(threading.Lock())
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._next = count().__next__
+        self._thread: threading.Thread | None = None
+
+    def call_after(self, delay: float, call: Callable[[], None]) -> None:
+        """Call *call* once, *delay* real seconds from now."""
+        with self._condition:
+            heappush(self._due, (real_now() + delay, self._next(), call))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="rate-envelope-queue watchdog", daemon=True)
+                self._thread.start()
+            else:
+                self._condition.notify()
+
+    def _watch(self) -> None:
+        while True:
+            with self._condition:
+                while self._due and self._due[0][0] > real_now():
+                    self._condition.wait(min(LONGEST_WAIT, self._due[0][0] - real_now()))
+                if not self._due:
+                    self._thread = None
+                    return
+                _, _, call = heappop(self._due)
+            call()
+            del call
+
+
+_watchdog = Watchdog()
+
+
+def call_later(delay: float, method: Callable[[], None]) -> None:
+    """Call a bound *method* in *delay* real seconds, unless its object is gone by then."""
+    reference = WeakMethod(method)
+
+    def call() -> None:
+        alive = reference()
+        if alive is not None:
+            try:
+                alive()
+            except QueueStateError:  # the process forked meanwhile, or the thread was inside
+                pass
+
+    _watchdog.call_after(delay, call)
+
+
+def renew() -> None:
+    """In a forked child: the thread did not come along."""
+    global _watchdog
+    _watchdog = Watchdog()
+
+
+def report_stuck(runners: Iterable[Runner], limit: float, now: float, reporter: Reporter) -> float:
+    """Report, once each, the runs that are *limit* seconds past their deadline. Seconds until another could be."""
+    next_look = limit
+    for runner in list(runners):
+        serial, envelope, deadline_at, attempt = runner.serial, runner.envelope, runner.deadline_at, runner.attempt
+        if envelope is None or deadline_at is None or runner.is_reported or runner.serial != serial:
+            continue
+        overdue = now - deadline_at
+        if overdue >= limit:
+            runner.is_reported = True
+            reporter.stuck(envelope, attempt, overdue, stack_of(runner.thread))
+        else:
+            next_look = min(next_look, limit - overdue)
+    return next_look
+
+
+def stack_of(thread: int) -> str:
+    """Where the thread with this identifier is now, as text."""
+    frame = sys._current_frames().get(thread)
+    return "" if frame is None else "".join(traceback.format_stack(frame))
