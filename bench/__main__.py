@@ -40,8 +40,10 @@ def main(argv: list[str] | None = None) -> int:
     sections: list[tuple[str, list[Row]]] = []
     for key, heading, measure in SECTIONS:
         if not wanted.only or key in wanted.only:
-            print(f"measuring {key} ...", file=sys.stderr, flush=True)
+            print(f"measuring {key} ...", end="", file=sys.stderr, flush=True)
+            begun_at = perf_counter()
             sections.append((heading, measure(effort)))
+            print(f" {perf_counter() - begun_at:.0f} s", file=sys.stderr)
     rows = [row for _, group in sections for row in group]
     elapsed = perf_counter() - started_at
     print(

@@ -35,7 +35,7 @@ class Schedule(Protocol):
     ...     period = None
     ...     def first(self, *, now, wall_utc):
     ...         return now + 60 - wall_utc.second
-    ...     def next(self, *, planned, now, wall_utc):
+    ...     def next(self, *, planned, started, now, wall_utc):
     ...         return now + 120 - wall_utc.second
     >>> isinstance(EverySecondOne(), Schedule)
     True
@@ -55,10 +55,11 @@ class Schedule(Protocol):
         """The instant of the first run, without jitter."""
         ...
 
-    def next(self, *, planned: float, now: float, wall_utc: datetime) -> float:
+    def next(self, *, planned: float, started: float, now: float, wall_utc: datetime) -> float:
         """The instant of the next run, without jitter.
 
-        *planned* is the last answer of `first` or `next`, *now* the end of the run that just ended, hooks included.
+        *planned* is the last answer of `first` or `next`; the run that just ended began at *started*, maybe much later,
+        and ended, hooks included, at *now*.
         *planned* lies after *now* when that run came early because its envelope was sent again.
         """
         ...
@@ -141,7 +142,7 @@ class _Every:
     def first(self, *, now: float, wall_utc: datetime) -> float:
         return now
 
-    def next(self, *, planned: float, now: float, wall_utc: datetime) -> float:
+    def next(self, *, planned: float, started: float | None = None, now: float, wall_utc: datetime) -> float:
         return now + self.interval
 
     def __repr__(self) -> str:
@@ -156,17 +157,23 @@ class _FixedRate:
     def first(self, *, now: float, wall_utc: datetime) -> float:
         return now
 
-    def next(self, *, planned: float, now: float, wall_utc: datetime) -> float:
+    def next(self, *, planned: float, started: float | None = None, now: float, wall_utc: datetime) -> float:
         # Each answer is a grid point, from which the next is one addition away: at most half an ulp of the clock per
-        # run (2e-9 s after a year of uptime), below what any clock keeps. fmod is exact, where a quotient is not.
+        # run (2e-9 s after a year of uptime), below what any clock keeps.
+        if started is not None:
+            planned = self._latest(planned, started)  # a run that began late stands for all points up to its beginning
         if planned > now:
             return planned
         upcoming = planned + self.period
-        if upcoming > now:
-            return upcoming
-        since = math.fmod(now - planned, self.period)
+        return upcoming if upcoming > now else self._latest(planned, now)
+
+    def _latest(self, planned: float, at: float) -> float:
+        """The last grid point up to *at*, or *planned* when there is none later."""
+        if at - planned < self.period:
+            return planned
+        since = math.fmod(at - planned, self.period)  # exact, where a quotient is not
         # A grid point that is only a rounding error ahead is now: else it would follow its catch-up run at once.
-        return now if self.period - since < 4 * math.ulp(now) else now - since
+        return at if self.period - since < 4 * math.ulp(at) else at - since
 
     def __repr__(self) -> str:
         return f"fixed_rate({self.period!r}{_jitter_repr(self.jitter)})"
@@ -186,7 +193,7 @@ class _Cron:
         wall = _in_utc(wall_utc)
         return now + (self._after(wall) - wall).total_seconds()
 
-    def next(self, *, planned: float, now: float, wall_utc: datetime) -> float:
+    def next(self, *, planned: float, started: float | None = None, now: float, wall_utc: datetime) -> float:
         wall = _in_utc(wall_utc)
         upcoming = self._after(wall)
         # A run may end while the wall clock, which was set back or goes slower than the monotonic one, is still just

@@ -219,7 +219,11 @@ class WorkQueue(Generic[T]):
 
     def __len__(self) -> int:
         """How many items wait to be taken; those with a consumer and those delayed do not count."""
-        return self._call(self._machine.live_ready)
+        return self._call(self._count_waiting)
+
+    def _count_waiting(self) -> int:
+        self._machine.promote()
+        return self._machine.live_ready()
 
     def __bool__(self) -> bool:
         return True

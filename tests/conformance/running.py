@@ -75,13 +75,13 @@ def run_once(h: Harness, *envelopes: Envelope, **options: Any) -> tuple[Any, See
     seen = Seen()
     queue = started(h, observers=(seen,), **options)
     queue.send(*envelopes)
-    report = queue.stop(timeout=60)
+    report = queue.stop(timeout=30)
     return queue, seen, report
 
 
 def finish(queue: Any) -> None:
     """Wait until every one-off has ended and its effects were delivered."""
-    assert queue.join(timeout=60)
+    assert queue.join(timeout=30)
 
 
 def marks(h: Harness, label: Any) -> Callable[..., None]:
@@ -138,5 +138,5 @@ def goes_on(h: Harness, queue: Any) -> None:
     finish(queue)
     assert h.labels()[-2:] == ["at once", "later"]
     check_ledger(queue)
-    queue.stop(timeout=60)
+    queue.stop(timeout=30)
     assert queue.stats().running == 0

@@ -124,9 +124,9 @@ def test_d26_due_times_survive(h: Harness) -> None:
     """D26: delayed and periodic entries survive stop and start with their due times."""
     queue = h.queue(workers=2)
     delayed = Envelope(h.handler("delayed"))
-    periodic = Envelope.every(h.s(30), h.handler("periodic"))
+    periodic = Envelope.every(h.s(20), h.handler("periodic"))
     began_at = h.now()
-    queue.send(delayed, delay=h.s(40))
+    queue.send(delayed, delay=h.s(26))
     queue.send(periodic)
     queue.start()
     h.until(lambda: h.times("periodic"))
@@ -139,8 +139,8 @@ def test_d26_due_times_survive(h: Harness) -> None:
     assert queue.stats().delayed == 2
     h.until(lambda: len(h.log) >= 3, timeout=60)
     assert h.labels() == ["periodic", "periodic", "delayed"]
-    assert h.times("periodic")[1] - ran_at == h.about(30)
-    assert h.times("delayed")[0] - began_at == h.about(40)
+    assert h.times("periodic")[1] - ran_at == h.about(20)
+    assert h.times("delayed")[0] - began_at == h.about(26)
 
 
 def test_d26_what_became_due_while_stopped_runs_at_the_start(h: Harness) -> None:
@@ -295,6 +295,41 @@ def test_d28_stop_from_a_hook(h: Harness, hook: str) -> None:
     queue.start()
     h.until(lambda: queue.state is QueueState.STOPPED)
     assert (reports[0].state, reports[0].initiated_from_handler) == (QueueState.STOPPING, True)
+
+
+def test_d28_stop_from_an_observer(h: Harness) -> None:
+    """D28 (CONTRACT 7): whoever delivers effects is inside: the same from an observer's event."""
+    reports: list[StopReport] = []
+
+    class Observer:
+        def on_failed(self, event: Any) -> None:
+            reports.append(queue.stop())
+
+    queue = h.queue(observers=[Observer()])
+
+    def invoke(ctx: Any, envelope: Any) -> None:
+        raise ZeroDivisionError
+
+    queue.send(Envelope(invoke))
+    queue.start()
+    h.until(lambda: queue.state is QueueState.STOPPED)
+    assert (reports[0].state, reports[0].initiated_from_handler) == (QueueState.STOPPING, True)
+
+
+def test_d28_start_from_a_handler_while_stopping(h: Harness) -> None:
+    """D28 (CONTRACT 7): start from a handler while the queue stops raises QueueStateError, as from anywhere."""
+    queue = h.queue()
+
+    def invoke(ctx: Any, envelope: Any) -> None:
+        ctx.queue.stop()
+        with pytest.raises(QueueStateError):
+            ctx.queue.start()
+        h.mark("refused")
+
+    queue.send(Envelope(invoke))
+    queue.start()
+    h.until(lambda: queue.state is QueueState.STOPPED)
+    assert h.labels() == ["refused"]
 
 
 def test_d28_terminate_from_a_handler(h: Harness) -> None:

@@ -217,7 +217,7 @@ def test_e40_a_late_periodic_goes_on(h):
             h.work(ctx, 0.5)
 
     queue = started(h)
-    queue.send(Envelope.every(h.s(20), late, deadline=h.s(10)))
+    queue.send(Envelope.every(h.s(6), late, deadline=h.s(5)))
     h.until(lambda: len(h.times("run")) == 2, timeout=60)
     assert queue.stats().late == 1
     assert queue.stats().runs_failed == 0

@@ -74,7 +74,7 @@ def test_f51_every_combination(h, before, invoke, after, periodic):
     envelope = Envelope(
         part(h, "invoke", invoke),
         interval=h.s(1000) if periodic else None,
-        deadline=h.s(10),
+        deadline=h.s(5),
         before_hook=part(h, "before", before),
         after_hook=part(h, "after", after),
         success_hook=marks(h, "success"),

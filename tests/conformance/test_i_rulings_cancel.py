@@ -68,7 +68,7 @@ def test_a_delayed_entry(h: Harness) -> None:
 def test_a_periodic_between_its_runs(h: Harness) -> None:
     """70a cancel: a periodic between its runs: outcome RETURNED, no further run."""
     queue = h.queue()
-    envelope = Envelope.every(h.s(2), h.handler("ran"))
+    envelope = Envelope.every(h.s(4), h.handler("ran"))
     queue.start()
     queue.send(envelope)
     h.until(lambda: queue.stats().delayed)

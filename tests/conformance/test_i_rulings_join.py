@@ -185,6 +185,24 @@ def test_pending_when_one_offs_are_kept(h: Harness, mode: StopMode) -> None:
         joining.result()
 
 
+def test_begun_during_the_stop(h: Harness) -> None:
+    """70a join: begun while the queue stops: QueueStateError when one-offs are kept, True when none are."""
+    for mode, answer in ((StopMode.STOP, QueueStateError), (StopMode.DRAIN, True)):
+        queue, gate = h.queue(), h.gate()
+        queue.start()
+        queue.send(Envelope(lambda ctx, envelope, gate=gate: gate.wait(ctx)), Envelope(noop))
+        h.until(lambda gate=gate: gate.waiting)
+        queue.stop(mode, wait=False)
+        joining = h.in_background(queue.join)
+        h.pass_time(1)
+        gate.open()
+        if answer is True:
+            assert joining.result() is True
+        else:
+            with pytest.raises(QueueStateError):
+                joining.result()
+
+
 def test_pending_when_nothing_is_kept(h: Harness) -> None:
     """70a join: pending when the queue stops and has drained: True."""
     queue, gate = h.queue(), h.gate()

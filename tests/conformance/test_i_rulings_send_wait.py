@@ -33,7 +33,7 @@ def full(h: Harness, capacity: int = 1) -> tuple[Any, list[Envelope]]:
 def waiter(h: Harness, queue: Any, *envelopes: Envelope, timeout: float | None = None) -> Handle:
     """A send_wait beside the test, which has begun to wait."""
     handle = h.in_background(lambda: queue.send_wait(*envelopes, timeout=timeout))
-    h.pass_time(2)
+    h.pass_time(4)
     assert not handle.done
     return handle
 
@@ -228,7 +228,7 @@ def test_one_that_gives_up_lets_the_next_in(h: Harness) -> None:
     """70a send_wait: when the first in the line times out, the next that fits is seated at once."""
     queue, envelopes = full(h, capacity=3)
     queue.pause()
-    large = waiter(h, queue, Envelope(noop), Envelope(noop), timeout=h.s(20))
+    large = waiter(h, queue, Envelope(noop), Envelope(noop), timeout=h.s(12))
     small = waiter(h, queue, Envelope(noop, key="small"))
     queue.cancel(envelopes[0])
     assert not small.done

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rate_envelope_queue import Envelope
+from rate_envelope_queue import Envelope, retry_with_backoff
 
-from .harness import simulated_only, threads_only
+from .harness import check_ledger, simulated_only, threads_only
 from .hostile import ERRORS
 from .running import Seen, finish, goes_on, marks, raises, run, run_once, started
 
@@ -81,36 +81,84 @@ def test_9_keyboard_interrupt_in_a_worker_thread_is_a_failed_run(h, place):
     goes_on(h, queue)
 
 
+def interrupting(h, place):
+    """The options of a queue and of an envelope that raises KeyboardInterrupt in *place*."""
+    interrupts = raises(KeyboardInterrupt)
+    limiter = {"when": interrupts, "forget": lambda *args: None, "num_requeues": lambda *args: 0}
+    schedule = {"first": lambda self, *, now, wall_utc: now, "next": lambda *args, **times: interrupts()}
+    failing = {"invoke": raises(ValueError)}
+    return {
+        "before_hook": ({}, {"before_hook": interrupts}),
+        "invoke": ({}, {"invoke": interrupts}),
+        "stamp folded": ({}, {"stamps": [interrupts]}),
+        "stamp called": ({"stamps": [lambda next: interrupts]}, {}),
+        "after_hook": ({}, {"after_hook": interrupts}),
+        "success_hook": ({}, {"success_hook": interrupts}),
+        "failure_hook": ({}, {**failing, "failure_hook": interrupts}),
+        "limiter": (
+            {"backoff": type("L", (), {**limiter, "when": lambda *args, **now: interrupts()})()},
+            {**failing, "max_attempts": 2, "failure_hook": lambda *args: retry_with_backoff()},
+        ),
+        "schedule": ({}, {"schedule": type("S", (), {**schedule, "jitter": 0.0, "period": None})()}),
+        "observer": ({"observers": (type("O", (), {"on_failed": lambda *args: interrupts()})(),)}, failing),
+    }[place]
+
+
+IN_THE_RUN = ["before_hook", "invoke", "stamp folded", "stamp called"]
+AROUND_THE_RUN = ["after_hook", "success_hook", "failure_hook", "limiter", "schedule", "observer"]
+
+
 @simulated_only
-@pytest.mark.parametrize("place", ["before_hook", "invoke"])
+@pytest.mark.parametrize("place", IN_THE_RUN)
 def test_9_keyboard_interrupt_in_a_simulated_queue_reaches_the_caller(h, place):
     """9: where user code runs for its caller (simulated), KeyboardInterrupt settles the run as failed and is then
     raised to the caller, so that Ctrl-C works."""
     seen = Seen()
-    queue = started(h, observers=(seen,))
-    queue.send(
-        Envelope.once(
-            **{"invoke": marks(h, "invoke"), place: raises(KeyboardInterrupt)}, failure_hook=marks(h, "failure")
-        ),
-        Envelope.once(marks(h, "next")),
-    )
+    options, functions = interrupting(h, place)
+    queue = started(h, observers=(seen,), **options)
+    queue.send(Envelope(**{"invoke": marks(h, "invoke"), "failure_hook": marks(h, "failure"), **functions}))
     with pytest.raises(KeyboardInterrupt):
         queue.advance(1)
     assert (queue.stats().runs_failed, queue.stats().dropped, len(seen.failed)) == (1, 1, 1)
-    finish(queue)
-    assert h.labels() == ["failure", "next"]
+    assert h.labels() == ["failure"]
+
+
+@simulated_only
+@pytest.mark.parametrize("place", AROUND_THE_RUN)
+def test_9_keyboard_interrupt_around_a_run_reaches_the_caller(h, place):
+    """9: KeyboardInterrupt from user code around a run is raised to the caller too; the run is settled as it had
+    ended."""
+    options, functions = interrupting(h, place)
+    queue = started(h, **options)
+    queue.send(Envelope(**{"invoke": marks(h, "invoke"), **functions}))
+    with pytest.raises(KeyboardInterrupt):
+        queue.run_until_idle()
+    stats = queue.stats()
+    assert (stats.runs_started, stats.running) == (1, 0)
+    check_ledger(queue)
+
+
+@threads_only
+@pytest.mark.parametrize("place", AROUND_THE_RUN)
+def test_9_keyboard_interrupt_around_a_run_ends_no_worker_thread(h, place):
+    """9: KeyboardInterrupt from user code around a run ends no worker thread."""
+    options, functions = interrupting(h, place)
+    queue = started(h, **options)
+    queue.send(Envelope(**{"invoke": marks(h, "invoke"), **functions}))
+    h.until(lambda: queue.stats().runs_started and not queue.stats().running)
+    queue.clear()
     goes_on(h, queue)
 
 
 @simulated_only
-@pytest.mark.parametrize("hook", ["after_hook", "success_hook"])
-def test_9_keyboard_interrupt_in_a_later_hook_reaches_the_caller(h, hook):
-    """9: KeyboardInterrupt from an after or success hook is raised to the caller; the run had succeeded."""
+def test_9_after_a_keyboard_interrupt_the_queue_goes_on(h):
+    """9: after KeyboardInterrupt was raised to the caller, the next call goes on where it was."""
     queue = started(h)
-    queue.send(Envelope.once(marks(h, "run"), **{hook: raises(KeyboardInterrupt)}))
+    queue.send(Envelope.once(raises(KeyboardInterrupt)), Envelope.once(marks(h, "next")))
     with pytest.raises(KeyboardInterrupt):
-        queue.run_until_idle()
-    assert (h.labels(), queue.stats().succeeded) == (["run"], 1)
+        queue.advance(1)
+    finish(queue)
+    assert h.labels() == ["next"]
     goes_on(h, queue)
 
 
@@ -129,9 +177,13 @@ def test_9_a_handler_that_cannot_be_named(h):
     """9: the handler is user code in all its parts: one that raises when asked for its name is run all the same."""
 
     class Handler:
+        is_hostile = False
+
         @property
         def __name__(self):
-            raise SystemExit
+            if self.is_hostile:
+                raise SystemExit
+            return "handler"
 
         def __call__(self, ctx, envelope):
             raise ValueError
@@ -139,7 +191,10 @@ def test_9_a_handler_that_cannot_be_named(h):
         def __repr__(self):
             raise SystemExit
 
-    queue, seen = run(h, Envelope.once(Handler()))
+    handler = Handler()
+    envelope = Envelope.once(handler)
+    handler.is_hostile = True
+    queue, seen = run(h, envelope)
     assert (queue.stats().dropped, len(seen.failed)) == (1, 1)
     goes_on(h, queue)
 

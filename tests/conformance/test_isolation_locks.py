@@ -3,6 +3,7 @@ told."""
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import rate_envelope_queue
-from rate_envelope_queue import Envelope, QueueStateError, RetryEnvelope, retry_with_backoff
+from rate_envelope_queue import Envelope, QueueStateError, retry_with_backoff
 
 from .harness import check_ledger, threads_only
 from .running import finish, marks, raises, run, started
@@ -66,7 +67,7 @@ def place(h, name, uses):
                 uses()
             return now
 
-        def following(self, *, planned, now, wall_utc):
+        def following(self, *, now, **times):
             if method == "next":
                 uses()
             return now + 1000
@@ -153,7 +154,8 @@ def test_3_a_callback_of_a_future_is_called_without_a_lock(h):
     assert h.labels() == ["done"]
 
 
-def test_3_a_payload_may_use_the_queue_when_it_is_freed(h):
+@pytest.mark.parametrize("delay", [0, 0.001])
+def test_3_a_payload_may_use_the_queue_when_it_is_freed(h, delay):
     """3: user code is never called with a lock held: the `__del__` of a payload may use the queue."""
 
     class Payload:
@@ -163,16 +165,11 @@ def test_3_a_payload_may_use_the_queue_when_it_is_freed(h):
 
     found = []
     queue = started(h)
-
-    def fails_once(ctx, envelope):
-        if ctx.attempt == 1:
-            raise RetryEnvelope(after=0.001)
-
-    queue.send(Envelope.once(fails_once, Payload()))
-    h.until(lambda: h.log)
+    queue.send(Envelope.once(marks(h, "run"), Payload()), delay=delay)
+    h.until(lambda: found)
     finish(queue)
     assert found == [1]
-    assert h.labels() == ["sent by __del__"]
+    assert h.labels() == ["run", "sent by __del__"]
 
 
 @pytest.mark.parametrize("way", ["clear", "cancel"])
@@ -233,9 +230,10 @@ def test_9_re_entry_by_the_owner_of_a_lock_does_not_deadlock(h, outside, inside)
     queue = started(h)
     queue.pause()
     answers = []
+    waiting = Envelope.once(marks(h, "never"))
     calls = {
         "stats": queue.stats,
-        "send": lambda: queue.send(Envelope.once(marks(h, "run")), delay=1000),
+        "send": lambda: queue.send(waiting, delay=1000),
         "cancel": lambda: queue.cancel("nobody"),
         "snapshot": queue.snapshot,
         "len": lambda: len(queue),
@@ -257,3 +255,33 @@ def test_9_re_entry_by_the_owner_of_a_lock_does_not_deadlock(h, outside, inside)
     queue.resume()
     run(h, Envelope.once(marks(h, "afterwards")))
     assert h.labels() == ["afterwards"]
+
+
+@threads_only
+def test_9_a_signal_handler_never_deadlocks(h):
+    """9: re-entry by the owner of a lock: a signal handler that uses the queue is answered or refused, whatever it
+    interrupts."""
+    answers = []
+
+    def handler(number, frame):
+        try:
+            queue.stats()
+            answers.append("answered")
+        except QueueStateError:
+            answers.append("refused")
+
+    queue = started(h)
+    queue.pause()
+    envelope = Envelope.once(marks(h, "run"))
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    try:
+        while len(answers) < 50:
+            queue.send(envelope)
+            queue.stats()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    queue.resume()
+    finish(queue)
+    assert h.labels() == ["run"]

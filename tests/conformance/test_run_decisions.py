@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC
 
 import pytest
-from rate_envelope_queue.workqueue import ExponentialBackoff
 
 from rate_envelope_queue import Envelope, StopEnvelope, drop, retry_after, retry_now, retry_with_backoff
+from rate_envelope_queue.workqueue import ExponentialBackoff
 
 from .running import fails_times, finish, marks, marks_and_raises, raises, run, started
 

@@ -46,6 +46,7 @@ def test_3_stamps_of_the_queue_are_outermost(h):
     run(h, envelope, stamps=[stamp(h, "a"), stamp(h, "b")])
     entered, left = ["> a", "> b", "> c", "> d"], ["< d", "< c", "< b", "< a"]
     assert calls(h) == ["before", *entered, "invoke", *left, "after"]
+    assert sorted(h.labels()[:4]) == ["fold a", "fold b", "fold c", "fold d"]
 
 
 def test_3_the_chain_is_folded_once_per_queue_and_policy(h):

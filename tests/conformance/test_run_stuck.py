@@ -38,7 +38,7 @@ def test_3_a_stuck_run_is_reported_once_with_its_stack(h):
 def test_3_a_run_that_ends_in_time_is_not_stuck(h):
     """3: a late run that ends before `stuck_after` has passed is not reported."""
     seen = Seen()
-    queue = started(h, observers=(seen,), stuck_after=1000)
+    queue = started(h, observers=(seen,), stuck_after=h.s(20))
     queue.send(Envelope.once(lambda ctx, envelope: ctx.wait(), deadline=h.s(5)), Envelope.once(marks(h, "next")))
     finish(queue)
     h.pass_time(5)

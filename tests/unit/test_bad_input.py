@@ -32,7 +32,7 @@ from rate_envelope_queue import (
 from rate_envelope_queue.events import Observer
 from rate_envelope_queue.schedules import cron, every, fixed_rate
 from rate_envelope_queue.testing import SimulatedEnvelopeQueue
-from rate_envelope_queue.workqueue import ExponentialBackoff, FastSlow, MaxOf, MaxWait, TokenBucket
+from rate_envelope_queue.workqueue import ExponentialBackoff, FastSlow, MaxOf, MaxWait, TokenBucket, WorkQueue
 
 NAN, INFINITE = float("nan"), float("inf")
 NO_DURATION = [-1, -0.001, NAN, INFINITE, -INFINITE, True, False, "1", 1e300, 10**400, [], timedelta(-1), timedelta.max]
@@ -483,6 +483,46 @@ def test_what_is_no_limiter(value: Any) -> None:
         MaxOf(value)
     with pytest.raises(WRONG, match="limiter"):
         MaxWait(value, 1)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("name", None), ("name", 5), ("limiter", 5), ("limiter", ExponentialBackoff), ("clock", 5), ("clock", object())],
+)
+def test_a_wrong_work_queue(argument: str, value: Any) -> None:
+    """CONTRACT 10: WorkQueue refuses a wrong argument by name."""
+    with pytest.raises(WRONG, match=argument):
+        WorkQueue(**{argument: value})
+
+
+@pytest.mark.parametrize("value", [NAN, INFINITE, True, "1", None, [], 1e300])
+def test_a_wrong_add_after(value: Any) -> None:
+    """CONTRACT 10: add_after refuses what is no duration by name."""
+    queue: WorkQueue[str] = WorkQueue()
+    with pytest.raises(WRONG, match="delay"):
+        queue.add_after("item", value)
+    assert len(queue) == 0
+
+
+@pytest.mark.parametrize("value", NO_DURATION)
+def test_a_wrong_get(value: Any) -> None:
+    """CONTRACT 10: get refuses a wrong timeout by name."""
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("item")
+    with pytest.raises(WRONG, match="timeout"):
+        queue.get(timeout=value)
+    assert len(queue) == 1
+
+
+@pytest.mark.parametrize("item", [[], {}, ([],)])
+def test_an_item_that_cannot_be_hashed(item: Any) -> None:
+    """CONTRACT 10: items are hashable; what is not is refused, and the queue works on."""
+    queue: WorkQueue[Any] = WorkQueue()
+    for call in (queue.add, queue.add_rate_limited, lambda item: queue.add_after(item, 1)):
+        with pytest.raises(WRONG):
+            call(item)
+    queue.add("item")
+    assert queue.get(timeout=0) == "item"
 
 
 @pytest.mark.parametrize("value", [NAN, INFINITE, True, "1", None, [], 1e300, timedelta.max])

@@ -6,7 +6,6 @@ plain new envelopes and answer None for everything else, which `send` then decid
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -139,8 +138,6 @@ class Admission(Book):
                 notes.futures = [future]
         if envelope._policy.timetable is not None:
             self.periodics += 1
-        if envelope._policy.priority and self.ready.__class__ is deque:
-            self._open_lanes()
         self.entries[key] = entry
         if due is not None and due > self.clock():
             self.delays.push(entry, due)

@@ -117,6 +117,8 @@ class Book:
         if self.ghosts and key_of(entry.envelope) in self.ghosts:
             entry.phase = BLOCKED
         else:
+            if entry.envelope._policy.priority and self.ready.__class__ is deque:
+                self._open_lanes()
             entry.phase = READY
             self.ready.append(entry)
 

@@ -63,7 +63,7 @@ class Machine(Admission):
 
     def _take(self) -> Handle | None:
         if self.heap:
-            self._promote()
+            self.promote()
         takable = self.takable
         while takable and self.active < self.limit:
             if self.rate is not None and not self._may_start():
@@ -77,7 +77,7 @@ class Machine(Admission):
                 return handle
         return None
 
-    def _promote(self) -> None:
+    def promote(self) -> None:
         """Make ready what is due, a slice at a time; nothing during a stop or pause, when it could not run."""
         if self.state is QueueState.RUNNING and not self.is_paused:
             now = self.clock()
@@ -243,6 +243,7 @@ class Machine(Admission):
         if not self.may_start():
             return False
         self.go(START)
+        self.outbox.append((JUNK, self.ticket))
         self.ticket = None
         self.refresh()
         return True

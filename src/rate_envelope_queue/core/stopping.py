@@ -168,6 +168,7 @@ def _complete(machine: Machine, ticket: Ticket) -> None:
         dropped=machine.count(Outcome.DROPPED) - ticket.dropped_before,
         initiated_from_handler=ticket.is_inside,
     )
+    machine.outbox.append((JUNK, machine.last_report))
     machine.last_report = ticket.report
     machine.refresh()
     machine.outbox.append((STOPPED, ticket))
@@ -223,6 +224,8 @@ def _succeed(machine: Machine, key: Hashable, abandoned: Entry) -> None:
     """What was sent again during the abandoned run stays in the book, behind it. The run keeps its own Entry."""
     successor = Entry(abandoned.envelope)
     successor.notes, abandoned.notes = abandoned.notes, None
-    machine.take_resend(successor)
+    due = machine.take_resend(successor)
     successor.phase = BLOCKED
     machine.entries[key] = successor
+    if due > machine.clock():
+        machine.delays.push(successor, due)

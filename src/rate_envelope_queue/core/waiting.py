@@ -64,7 +64,7 @@ def fill_seats(book: Admission) -> None:
 
 def give_up(book: Admission, seat: Seat) -> bool:
     """Leave the row. False when the seat was taken already: then that counts."""
-    if seat.is_done:
+    if seat.is_done or seat not in book.seats:
         return False
     book.seats.remove(seat)
     fill_seats(book)

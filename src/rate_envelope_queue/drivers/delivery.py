@@ -14,7 +14,7 @@ from ..envelope import Envelope
 from ..errors import RetryEnvelope, StopEnvelope
 from ..results import DeadLetter, Outcome
 from ..text import cause_of, error_text
-from .reporting import Reporter
+from .reporting import Reporter, is_ctrl_c
 
 
 class Delivery:
@@ -51,12 +51,21 @@ class Delivery:
         }
 
     def deliver(self, outbox: list[Effect]) -> None:
-        """Do what *outbox* says. A failure of one effect is reported and does not stop the next."""
+        """Do what *outbox* says. A failure of one effect is reported and does not stop the next.
+
+        Ctrl-C in the middle is raised once all is delivered.
+        """
+        interrupt: BaseException | None = None
         for effect in outbox:
             try:
                 self._actions[effect[0]](*effect[1:])
             except BaseException as error:
-                self._reporter.callback_failed(f"delivery of {effect[0]}", error)
+                if is_ctrl_c(error):
+                    interrupt = error
+                else:
+                    self._reporter.callback_failed(f"delivery of {effect[0]}", error)
+        if interrupt is not None:
+            raise interrupt
 
     def _bury(self, envelope: Envelope, attempts: int, error: BaseException | None, reason: str | None) -> None:
         text = "" if error is None else error_text(_what_went_wrong(error))

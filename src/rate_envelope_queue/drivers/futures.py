@@ -17,7 +17,7 @@ class Owner(Protocol):
 
     def _is_running(self, key: Hashable) -> bool: ...
 
-    def _advance_until_done(self, future: EnvelopeFuture, timeout: float | None) -> None: ...
+    def _advance_until_done(self, future: EnvelopeFuture, timeout: float | None) -> float | None: ...
 
 
 class EnvelopeFuture(Future[Any]):
@@ -51,18 +51,16 @@ class EnvelopeFuture(Future[Any]):
 
     def result(self, timeout: float | None = None) -> Any:
         """What invoke returned; raises what ended it: the last error, StopEnvelope, or Cancelled when returned."""
-        self._wait(timeout)
-        return super().result(timeout)
+        return super().result(self._wait(timeout))
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What `result` would raise, or None."""
-        self._wait(timeout)
-        return super().exception(timeout)
+        return super().exception(self._wait(timeout))
 
-    def _wait(self, timeout: float | None) -> None:
+    def _wait(self, timeout: float | None) -> float | None:
+        """Virtual time passes here, for queues that live in it. How long to wait in real time after that."""
         owner = self._owner
-        if owner is not None:
-            owner._advance_until_done(self, timeout)
+        return timeout if owner is None else owner._advance_until_done(self, timeout)
 
     def _let_go(self) -> None:
         self._owner = None

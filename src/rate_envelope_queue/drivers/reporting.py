@@ -6,9 +6,11 @@ Text from users is escaped and bounded before it reaches a log. An observer that
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..core.settle import is_a
 from ..envelope import Envelope
 from ..events import OBSERVABLE, Abandoned, Dropped, Failed, HookFailed, Observer, Retried, StateChanged, Stuck
 from ..results import DeadLetter, QueueState
@@ -21,6 +23,20 @@ def label(envelope: Envelope) -> str:
     """What a log calls an envelope."""
     name = escaped(envelope.type, 100) if envelope.type else name_of(envelope.invoke)
     return name if envelope.id is None else f"{name} id={bounded_repr(envelope.id)}"
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Whether *error* is a KeyboardInterrupt where Ctrl-C comes: elsewhere it is an exception like any other."""
+    return is_a(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+
+
+def _write(level: int, message: str, *args: object, extra: dict[str, object] | None = None) -> None:
+    """Log; a handler that raises must not end whoever has something to say."""
+    try:
+        log.log(level, message, *args, extra=extra)
+    except BaseException as error:
+        if is_ctrl_c(error):
+            raise
 
 
 class Reporter:
@@ -59,7 +75,7 @@ class Reporter:
                 method(fact)
             except BaseException as error:
                 self._listeners[event].remove(method)
-                log.error(
+                _write(logging.ERROR,
                     "queue %s: the observer %s failed at on_%s and is not called again: %s\n%s",
                     escaped(self.name), bounded_repr(getattr(method, "__self__", method)), event,
                     error_text(error), traceback_text(error),
@@ -73,7 +89,7 @@ class Reporter:
             return
         level = logging.INFO if is_retried else logging.WARNING
         if log.isEnabledFor(level):
-            log.log(
+            _write(
                 level, "queue %s: run %d of %s failed%s: %s\n%s", escaped(self.name), attempt, label(envelope),
                 " and is retried" if is_retried else "", error_text(error), traceback_text(error),
                 extra=self._fields(envelope, attempt, error),
@@ -84,7 +100,7 @@ class Reporter:
         if "hook_failed" in self._listeners:
             self.emit("hook_failed", HookFailed(self.name, envelope, attempt, error, hook))
         if log.isEnabledFor(logging.WARNING):
-            log.warning(
+            _write(logging.WARNING,
                 "queue %s: the %s of %s failed: %s\n%s", escaped(self.name), hook, label(envelope), error_text(error),
                 traceback_text(error), extra=self._fields(envelope, attempt, error),
             )  # fmt: skip
@@ -108,19 +124,24 @@ class Reporter:
 
     def abandoned(self, envelope: Envelope) -> None:
         """A stop gave up on a run."""
-        log.warning("queue %s: gave up on a run of %s: it went on past the stop", escaped(self.name), label(envelope))
+        _write(
+            logging.WARNING,
+            "queue %s: gave up on a run of %s: it went on past the stop",
+            escaped(self.name),
+            label(envelope),
+        )
         self.emit("abandoned", Abandoned(self.name, envelope))
 
     def lost(self, envelope: Envelope) -> None:
         """A periodic ended because its run was abandoned."""
-        log.error(
+        _write(logging.ERROR,
             "queue %s: %s was periodic and its run was abandoned: it will not run again unless it is sent again",
             escaped(self.name), label(envelope),
         )  # fmt: skip
 
     def stuck(self, envelope: Envelope, attempt: int, overdue: float, stack: str) -> None:
         """A run outlived its deadline for long."""
-        log.warning(
+        _write(logging.WARNING,
             "queue %s: run %d of %s is stuck, %.3f s past its deadline:\n%s",
             escaped(self.name), attempt, label(envelope), overdue, stack,
         )  # fmt: skip
@@ -128,14 +149,23 @@ class Reporter:
 
     def state_changed(self, old: QueueState, new: QueueState) -> None:
         """The queue went from one state to another."""
-        log.debug("queue %s: %s -> %s", escaped(self.name), old.value, new.value)
+        _write(logging.DEBUG, "queue %s: %s -> %s", escaped(self.name), old.value, new.value)
         if "state_changed" in self._listeners:
             self.emit("state_changed", StateChanged(self.name, old, new))
 
     def callback_failed(self, what: str, error: BaseException) -> None:
         """Something that was called back raised."""
-        log.error("queue %s: %s failed: %s\n%s", escaped(self.name), what, error_text(error), traceback_text(error))
+        _write(
+            logging.ERROR,
+            "queue %s: %s failed: %s\n%s",
+            escaped(self.name),
+            what,
+            error_text(error),
+            traceback_text(error),
+        )
 
     def kept(self, count: int) -> None:
         """A queue was left with work in it."""
-        log.warning("queue %s: stopped with %d entries kept; last_report lists them", escaped(self.name), count)
+        _write(
+            logging.WARNING, "queue %s: stopped with %d entries kept; last_report lists them", escaped(self.name), count
+        )

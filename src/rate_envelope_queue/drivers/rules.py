@@ -61,7 +61,7 @@ class Runner:
 
     __slots__ = (
         "attempt", "before_until", "context", "deadline_at", "envelope", "house", "interrupt", "is_late", "is_reported",
-        "is_stopped", "key", "plan", "planned", "scope", "serial", "thread", "value", "was_backed_off",
+        "is_stopped", "key", "plan", "planned", "scope", "serial", "started_at", "thread", "value", "was_backed_off",
     )  # fmt: skip
 
     def __init__(self, house: House, scope: ThreadScope, thread: int = 0) -> None:
@@ -69,6 +69,10 @@ class Runner:
         self.scope = scope
         self.thread = thread
         self.serial = 0
+        self.attempt = 1
+        self.started_at = 0.0
+        self.before_until: float | None = None
+        self.is_late = self.is_stopped = False
         self.is_reported = False  # as stuck
         self.interrupt: BaseException | None = (
             None  # a KeyboardInterrupt of user code, for those who run on a caller's behalf
@@ -107,6 +111,8 @@ class Runner:
         else:
             self.deadline_at = None
             self.context = scope.first_context if attempt == 1 else self._make_context(None)
+        if plan.is_periodic:
+            self.started_at = scope.clock()
         self.envelope = envelope
 
     def before_context(self) -> Context:
@@ -241,7 +247,9 @@ class Runner:
         assert timetable is not None
         house = self.house
         try:
-            planned = timetable.next(planned=self.planned, now=house.clock(), wall_utc=house.wall_utc())
+            planned = timetable.next(
+                planned=self.planned, started=self.started_at, now=house.clock(), wall_utc=house.wall_utc()
+            )
             due = jittered(planned, timetable.jitter, house.random)
         except BaseException as raised:
             self.hook_raised("schedule", raised)

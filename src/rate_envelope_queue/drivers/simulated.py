@@ -149,10 +149,13 @@ class SimulatedEnvelopeQueue(EnvelopeQueue):
             pool.runners.remove(runner)
             if is_new:
                 self._insiders.discard(ident)
-        value, interrupt = runner.value, runner.interrupt
+        value, interrupt, held = runner.value, runner.interrupt, runner.envelope
         runner.close()
-        self._call(self._machine.finish, handle, verdict, value)
-        return interrupt
+        try:
+            self._call(self._machine.finish, handle, verdict, value)
+            return interrupt
+        finally:  # the last references go here, outside the lock; a failure's traceback holds this frame
+            del handle, verdict, value, held
 
     # Where it differs from threads
 
@@ -174,8 +177,9 @@ class SimulatedEnvelopeQueue(EnvelopeQueue):
     def _await(self, waiter: Waiter, timeout: float | None) -> bool:
         return self._world.wait_until(lambda: waiter.is_done, timeout)
 
-    def _advance_until_done(self, future: EnvelopeFuture, timeout: float | None) -> None:
+    def _advance_until_done(self, future: EnvelopeFuture, timeout: float | None) -> float | None:
         self._world.wait_until(future.done, timeout)
+        return 0.0
 
     def run(self) -> StopReport:
         """Start, let virtual time pass until somebody stops the queue, and report. Signals are left alone."""

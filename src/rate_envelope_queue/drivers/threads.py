@@ -26,7 +26,7 @@ from .futures import EnvelopeFuture
 from .options import checked_flag, checked_mode, checked_options, checked_timeouts, checked_workers, refuse_coroutines
 from .parking import new_bell
 from .scope import ThreadScope
-from .watchdog import call_later, report_stuck
+from .watchdog import call_later, forget, report_stuck
 from .workers import Pool
 
 if TYPE_CHECKING:
@@ -174,8 +174,9 @@ class EnvelopeQueue(QueueFront):
     def _is_running(self, key: Hashable) -> bool:
         return self._call(self._machine.is_running, key)
 
-    def _advance_until_done(self, future: EnvelopeFuture, timeout: float | None) -> None:
+    def _advance_until_done(self, future: EnvelopeFuture, timeout: float | None) -> float | None:
         """Real time passes by itself."""
+        return timeout
 
     # Starting and stopping
 
@@ -319,6 +320,8 @@ class EnvelopeQueue(QueueFront):
         pool = self._pool
         if pool is not None and self._machine.ticket is ticket:
             self._close(pool)
+            if self._options.stuck_after is not None:
+                forget(self._watch_stuck)
         inbox = self._run_inbox
         if inbox is not None:
             inbox.put(None)

@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from weakref import WeakMethod
 
@@ -20,23 +20,33 @@ from .rules import Runner
 
 
 class Watchdog:
-    """One daemon thread for all queues, which lives only while it has work. Callbacks must be short."""
+    """One daemon thread for all queues, which lives only while it has work. What it calls must be short.
+
+    It keeps nothing alive: a bound method whose object is gone is not called.
+    """
 
     def __init__(self) -> None:
         self._condition = threading.Condition(threading.Lock())
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._due: list[tuple[float, int, WeakMethod[Callable[[], None]]]] = []
         self._next = count().__next__
         self._thread: threading.Thread | None = None
 
-    def call_after(self, delay: float, call: Callable[[], None]) -> None:
-        """Call *call* once, *delay* real seconds from now."""
+    def call_after(self, delay: float, method: Callable[[], None]) -> None:
+        """Call *method* once, *delay* real seconds from now."""
         with self._condition:
-            heappush(self._due, (real_now() + delay, self._next(), call))
+            heappush(self._due, (real_now() + delay, self._next(), WeakMethod(method)))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, name="rate-envelope-queue watchdog", daemon=True)
                 self._thread.start()
             else:
                 self._condition.notify()
+
+    def forget(self, method: Callable[[], None]) -> None:
+        """Do not call *method* any more."""
+        with self._condition:
+            self._due = [item for item in self._due if item[2]() not in (method, None)]
+            heapify(self._due)
+            self._condition.notify()
 
     def _watch(self) -> None:
         while True:
@@ -46,9 +56,13 @@ class Watchdog:
                 if not self._due:
                     self._thread = None
                     return
-                _, _, call = heappop(self._due)
-            call()
-            del call
+                method = heappop(self._due)[2]()
+            if method is not None:
+                try:
+                    method()
+                except QueueStateError:  # the process forked meanwhile
+                    pass
+                del method  # or the thread would keep the queue while it sleeps
 
 
 _watchdog = Watchdog()
@@ -56,17 +70,12 @@ _watchdog = Watchdog()
 
 def call_later(delay: float, method: Callable[[], None]) -> None:
     """Call a bound *method* in *delay* real seconds, unless its object is gone by then."""
-    reference = WeakMethod(method)
+    _watchdog.call_after(delay, method)
 
-    def call() -> None:
-        alive = reference()
-        if alive is not None:
-            try:
-                alive()
-            except QueueStateError:  # the process forked meanwhile, or the thread was inside
-                pass
 
-    _watchdog.call_after(delay, call)
+def forget(method: Callable[[], None]) -> None:
+    """Do not call *method*, which `call_later` was given."""
+    _watchdog.forget(method)
 
 
 def renew() -> None:

@@ -87,8 +87,7 @@ def execute(queue: EnvelopeQueue, runner: Runner, handle: Handle) -> Verdict:
     runner.open(plan, envelope, attempt)
     try:
         if context is not None:
-            verdict: Verdict = context.run(run, runner, plan, envelope)
-            return verdict
+            return context.run(run, runner, plan, envelope)  # type: ignore[no-any-return]
         return run(runner, plan, envelope)
     except BaseException as error:
         return _fault(runner, error)
@@ -126,6 +125,7 @@ def work(pool: Pool) -> None:
     done: Handle = None
     verdict: Verdict | None = None
     value: Any = None
+    held: Any = None  # the envelope, which an ended Entry lets go of
     was_woken: bool | None = None  # None: it did not sleep
     has_delivered = False
     while True:
@@ -157,7 +157,7 @@ def work(pool: Pool) -> None:
         if wake is not None:
             wake.release()
             wake = None
-        done = verdict = value = None  # the last references go here, outside the lock
+        done = verdict = value = held = None  # the last references go here, outside the lock
         if outbox is not None:
             queue._delivery.deliver(outbox)
             outbox = None
@@ -176,7 +176,7 @@ def work(pool: Pool) -> None:
                     done, handle = handle, None
                     continue
             verdict = execute(queue, runner, handle)
-            value = runner.value
+            value, held = runner.value, runner.envelope  # noqa: F841
             runner.close()
             done, handle = handle, None
         elif sleeps:
