@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 
@@ -18,40 +19,20 @@ class DecisionKind(Enum):
     RETRY_WITH_BACKOFF = "retry_with_backoff"
 
 
+@dataclass(frozen=True, slots=True, repr=False)
 class Decision:
     """An immutable answer of a failure hook; make one with the four functions of this module.
 
-    `kind` is a `DecisionKind`; `after` is seconds, for RETRY_AFTER only; `reason` is the text given to `drop`.
+    `after` is seconds, for RETRY_AFTER only; `reason` is the text given to `drop`.
     """
 
-    __slots__ = ("after", "kind", "reason")
-
     kind: DecisionKind
-    after: float | None
-    reason: str | None
-
-    def __init__(self, kind: DecisionKind, after: float | None = None, reason: str | None = None) -> None:
-        object.__setattr__(self, "kind", kind)
-        object.__setattr__(self, "after", after)
-        object.__setattr__(self, "reason", reason)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a Decision is immutable; make another one instead of setting {name}")
+    after: float | None = None
+    reason: str | None = None
 
     def __repr__(self) -> str:
         given = self.reason if self.kind is DecisionKind.DROP else self.after
         return f"{self.kind.value}({'' if given is None else bounded_repr(given)})"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Decision):
-            return NotImplemented
-        return (self.kind, self.after, self.reason) == (other.kind, other.after, other.reason)
-
-    def __hash__(self) -> int:
-        return hash((self.kind, self.after, self.reason))
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (Decision, (self.kind, self.after, self.reason))
 
 
 def drop(reason: str | None = None) -> Decision:

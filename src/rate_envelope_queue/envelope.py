@@ -85,18 +85,7 @@ class Policy:
             failure,
             stamps,
         ) = options
-        if not callable(invoke):
-            raise InvalidEnvelopeError(f"invoke must be callable as invoke(ctx, envelope), not {bounded_repr(invoke)}")
-        if not isinstance(type_, str):
-            raise InvalidEnvelopeError(f"type must be a str, not {bounded_repr(type_)}")
-        for hook, name in (
-            (before, "before_hook"),
-            (after, "after_hook"),
-            (success, "success_hook"),
-            (failure, "failure_hook"),
-        ):
-            if hook is not None and not callable(hook):
-                raise InvalidEnvelopeError(f"{name} must be callable or None, not {bounded_repr(hook)}")
+        _check_callables(invoke, type_, before, after, success, failure)
         self.invoke: Invoker = invoke
         self.type: str = type_
         self.before_hook: Hook | None = before
@@ -137,6 +126,19 @@ class Policy:
                 f"deadline={self.deadline:g} is longer than the interval of {period:g} s: "
                 "make the deadline at most the interval"
             )
+
+
+def _check_callables(
+    invoke: object, type_: object, before: object, after: object, success: object, failure: object
+) -> None:
+    if not callable(invoke):
+        raise InvalidEnvelopeError(f"invoke must be callable as invoke(ctx, envelope), not {bounded_repr(invoke)}")
+    if not isinstance(type_, str):
+        raise InvalidEnvelopeError(f"type must be a str, not {bounded_repr(type_)}")
+    hooks = {"before_hook": before, "after_hook": after, "success_hook": success, "failure_hook": failure}
+    for name, hook in hooks.items():
+        if hook is not None and not callable(hook):
+            raise InvalidEnvelopeError(f"{name} must be callable or None, not {bounded_repr(hook)}")
 
 
 def checked_stamps(stamps: object) -> tuple[Stamp, ...]:

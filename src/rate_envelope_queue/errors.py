@@ -72,3 +72,6 @@ class RetryEnvelope(Exception):  # noqa: N818  control flow
     def __init__(self, after: float | timedelta | None = None) -> None:
         self.after = None if after is None else nonnegative(after, "after")
         super().__init__("retry" if self.after is None else f"retry after {self.after} s")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (RetryEnvelope, (self.after,))

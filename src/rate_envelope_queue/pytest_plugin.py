@@ -27,4 +27,4 @@ def simulated_queue(virtual_clock: VirtualClock) -> Iterator[SimulatedEnvelopeQu
     queue = SimulatedEnvelopeQueue("simulated", clock=virtual_clock)
     queue.start()
     yield queue
-    queue.terminate(timeout=0, grace=0)
+    queue.terminate(timeout=3600)  # virtual: time for handlers that still wait to end

@@ -18,6 +18,10 @@ def logging_stamp(logger: logging.Logger | str = "rate_envelope_queue", *, level
     >>> stamp = logging_stamp("mail", level=logging.DEBUG)
     """
     log = logging.getLogger(logger) if isinstance(logger, str) else logger
+    if not isinstance(log, (logging.Logger, logging.LoggerAdapter)):
+        raise TypeError(f"logger must be a Logger or a name, not {bounded_repr(logger)}")
+    if isinstance(level, bool) or not isinstance(level, int):
+        raise TypeError(f"level must be an int such as logging.INFO, not {bounded_repr(level)}")
 
     def stamp(next: Invoker) -> Invoker:
         def invoke(ctx: Context, envelope: Envelope) -> Any:

@@ -75,13 +75,14 @@ def test_3_a_before_hook_that_always_outlives_the_floor_fails_every_run(h):
     assert (h.labels(), queue.stats().runs_failed) == ([], 3)
 
 
+@pytest.mark.parametrize("stop", [StopEnvelope, lambda: ExceptionGroup("all", [StopEnvelope()])], ids=["bare", "group"])
 @pytest.mark.parametrize("periodic", [False, True], ids=["one-off", "periodic"])
-def test_3_stop_envelope_from_an_after_hook(h, periodic):
+def test_3_stop_envelope_from_an_after_hook(h, periodic, stop):
     """3: after hook: StopEnvelope ends the entry as stopped and skips the success hook."""
     envelope = Envelope(
         marks(h, "run"),
         interval=h.s(1) if periodic else None,
-        after_hook=raises(StopEnvelope),
+        after_hook=raises(stop),
         success_hook=marks(h, "success"),
     )
     queue, seen, report = run_once(h, envelope)

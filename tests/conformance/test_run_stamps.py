@@ -6,6 +6,7 @@ import pytest
 
 from rate_envelope_queue import Envelope, EnvelopeType, StopEnvelope, logging_stamp, retry_now
 
+from .harness import threads_only
 from .running import finish, marks, raises, run, started
 
 
@@ -60,6 +61,26 @@ def test_3_the_chain_is_folded_once_per_queue_and_policy(h):
     queue.send(other.envelope(1))
     finish(queue)
     assert sorted(folds(h)) == ["fold other", "fold own", "fold queue", "fold queue"]
+
+
+@threads_only
+def test_3_the_chain_is_folded_once_however_many_workers_come_first(h):
+    """3: the chain is folded at most once per queue and policy, also when several workers need it at the same time."""
+    gate = h.gate()
+
+    def slow(next):
+        h.mark("fold")
+        gate.wait(None)
+        return next
+
+    kind = EnvelopeType("mail", invoke=marks(h, "invoke"), stamps=(slow,))
+    queue = started(h, workers=4)
+    queue.send(*[kind.envelope(number) for number in range(8)])
+    h.until(lambda: queue.stats().running == 4)
+    queue.send(Envelope.once(marks(h, "other")))
+    gate.open()
+    finish(queue)
+    assert sorted(h.labels()) == ["fold", *["invoke"] * 8, "other"]
 
 
 def test_3_the_chain_is_folded_once_for_all_retries(h):

@@ -394,7 +394,7 @@ class LockedItem:
         self.lock = threading.Lock()
 
     def __hash__(self) -> int:
-        self.seen.append(self.lock.locked())
+        self.seen.append(self.lock._is_owned())
         return 7
 
 
@@ -407,7 +407,7 @@ def test_counts_are_read_and_changed_under_one_lock(limiter: ExponentialBackoff 
     limiter.forget(item)
     assert len(item.seen) >= 4
     assert all(item.seen)
-    assert not limiter._lock.locked()
+    assert not limiter._lock._is_owned()
 
 
 def test_tokens_are_reserved_under_one_lock() -> None:
@@ -416,14 +416,14 @@ def test_tokens_are_reserved_under_one_lock() -> None:
 
     class Instant(float):
         def __lt__(self, other: float) -> bool:
-            seen.append(bucket._lock.locked())
+            seen.append(bucket._lock._is_owned())
             return float(self) < other
 
         def __gt__(self, other: float) -> bool:
-            seen.append(bucket._lock.locked())
+            seen.append(bucket._lock._is_owned())
             return float(self) > other
 
     bucket.reserve(Instant(1.0))
     assert seen
     assert all(seen)
-    assert not bucket._lock.locked()
+    assert not bucket._lock._is_owned()

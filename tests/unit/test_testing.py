@@ -186,18 +186,18 @@ def test_a_second_thread_cannot_advance_meanwhile() -> None:
 # Several queues on one clock
 
 
-def test_queues_on_one_clock_take_turns_in_a_fixed_order() -> None:
+@pytest.mark.parametrize("advanced", [0, 1, 2])
+def test_queues_on_one_clock_take_turns_in_a_fixed_order(advanced: int) -> None:
     """What is due at one instant runs in the order in which the queues were made, whoever is advanced and whenever
     each was started or sent to."""
-    for advanced in (0, 1, 2):
-        clock, log = VirtualClock(), []
-        queues = [SimulatedEnvelopeQueue(name, clock=clock, workers=1) for name in "abc"]
-        for queue in reversed(queues):
-            queue.start()
-            for number in range(2):
-                queue.send(calls(lambda name=queue.name, number=number: log.append(name + str(number))), delay=5)
-        queues[advanced].advance(5)
-        assert log == ["a0", "a1", "b0", "b1", "c0", "c1"]
+    clock, log = VirtualClock(), []
+    queues = [SimulatedEnvelopeQueue(name, clock=clock, workers=1) for name in "abc"]
+    for queue in reversed(queues):
+        queue.start()
+        for number in range(2):
+            queue.send(calls(lambda name=queue.name, number=number: log.append(name + str(number))), delay=5)
+    queues[advanced].advance(5)
+    assert log == ["a0", "a1", "b0", "b1", "c0", "c1"]
 
 
 def test_queues_on_one_clock_move_together() -> None:
@@ -288,7 +288,8 @@ def test_a_forgotten_queue_leaves_its_clock() -> None:
 @pytest.mark.parametrize(("workers", "ends"), [(1, [5, 10, 15]), (2, [5, 5, 10]), (3, [5, 5, 5])])
 @pytest.mark.parametrize("way", ["clock.sleep", "ctx.wait"])
 def test_handlers_that_wait_overlap_as_far_as_there_are_workers(workers: int, ends: list[int], way: str) -> None:
-    """Three handlers of five seconds on one, two and three workers: they overlap in virtual time, and start in order."""
+    """Three handlers of five seconds on one, two and three workers: they overlap in virtual time, and start in
+    order."""
     queue, log = started(workers=workers), []
 
     def invoke(ctx: Any, envelope: Any) -> None:
@@ -794,7 +795,7 @@ def test_it_was_let_go():
     assert kept[-1].stats().running == 0
     for thread in threading.enumerate():
         if "carrier" in thread.name:
-            thread.join(5)
+            thread.join(1)
             assert not thread.is_alive()
 """
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..limiters import TokenBucket
 from ..results import Outcome, QueueState, StopReport
-from .delays import Delays
+from .delays import SMALL, Delays
 from .effects import ENDED, FORGET, JUNK, STATE, Effect
 from .entries import BLOCKED, DELAYED, READY, RUNNING, RUNS, Entry, Handle, Lanes, Notes, Record, envelope_of, key_of
 from .entries import ENDED as OVER
@@ -40,7 +40,7 @@ class Book:
         "joiners", "last_report", "late", "limit", "outbox", "periodics", "plain_succeeded", "rate", "ready",
         "refused", "reserved",
         "returned", "room", "runs_abandoned", "runs_cancelled", "runs_failed", "runs_stopped", "runs_succeeded",
-        "seats", "skip", "stale", "state", "stopped", "succeeded", "swift", "takable", "ticket",
+        "seats", "skip", "skipped", "stale", "state", "stopped", "succeeded", "swift", "takable", "ticket",
     )  # fmt: skip
 
     def __init__(
@@ -70,25 +70,32 @@ class Book:
         self.ready: deque[Handle] | Lanes = deque()  # one live occurrence for each that waits; else debris
         self.stale = 0  # debris in ready: ended Entries
         self.skip: dict[Envelope, int] = {}  # debris in ready: occurrences of plain envelopes to pass over
+        self.skipped = 0  # their sum
         self.delays = Delays()
         self.heap = self.delays.heap  # the same list
         self.ghosts: dict[Hashable, Envelope] = {}  # keys that an abandoned run still holds
         self.periodics = 0  # entries that are periodic
         self.active = 0  # runs now; at most limit, but for a limit lowered meanwhile
         self.reserved: float | None = None  # when the head may start, by the start rate
+        self.takable: Any = ()  # the ready queue, or this empty tuple
+        self.swift = self.calm = False
+        self._set_control()
+        self._set_counters()
+        self.refresh()
+
+    def _set_control(self) -> None:
         self.joiners: list[Waiter] = []
         self.seats: deque[Seat] = deque()
         self.ticket: Ticket | None = None
         self.last_report: StopReport | None = None
         self.outbox: list[Effect] = []
         self.delivering = 0  # outboxes taken and not yet reported as delivered
+
+    def _set_counters(self) -> None:
         self.plain_succeeded = 0  # plain envelopes that ran once and succeeded
         self.succeeded = self.stopped = self.dropped = self.returned = self.abandoned = 0
         self.coalesced = self.refused = self.late = self.abandoned_ended = 0
         self.runs_succeeded = self.runs_failed = self.runs_cancelled = self.runs_stopped = self.runs_abandoned = 0
-        self.takable: Any = ()  # the ready queue, or this empty tuple
-        self.swift = self.calm = False
-        self.refresh()
 
     def refresh(self) -> None:
         """Recompute the three shortcuts; called by whatever changes one of their causes, and by nothing else.
@@ -147,6 +154,7 @@ class Book:
         if entry is None or (entry.phase == READY and entry.notes is not None and entry.notes.by_envelope):
             envelope = envelope_of(key, entry)
             self.skip[envelope] = self.skip.get(envelope, 0) + 1
+            self.skipped += 1
             self.calm = False
         elif entry.phase == READY:
             self.stale += 1
@@ -161,6 +169,7 @@ class Book:
         return handle not in self.skip
 
     def _passed_over(self, envelope: Envelope) -> None:
+        self.skipped -= 1
         left = self.skip[envelope] - 1
         if left:
             self.skip[envelope] = left
@@ -171,8 +180,9 @@ class Book:
             self.refresh()
 
     def _trim(self) -> None:
-        debris = self.stale + len(self.skip)
-        if debris > 64 and debris * 2 > len(self.ready):
+        """Build the ready queue anew when it is small, or when half of it is debris."""
+        debris = self.stale + self.skipped
+        if debris and (debris * 2 > len(self.ready) or len(self.ready) <= SMALL):
             self._prune()
 
     def _prune(self) -> None:
@@ -188,7 +198,7 @@ class Book:
                 live.append(handle)
         self.outbox.append((JUNK, old, self.skip))
         self.skip = {}
-        self.stale = 0
+        self.stale = self.skipped = 0
         self.ready = deque() if old.__class__ is deque else Lanes(deque())
         self.ready.extend(live)
         self.refresh()
@@ -196,7 +206,8 @@ class Book:
     def drop_queues(self) -> tuple[Any, ...]:
         """Nothing will run any more: what the ready queue and the heap held, to be let go of outside the lock."""
         old = (self.ready, self.skip, self.delays)
-        self.ready, self.skip, self.stale = deque(), {}, 0
+        self.ready, self.skip = deque(), {}
+        self.stale = self.skipped = 0
         self.delays = Delays()
         self.heap = self.delays.heap
         self.refresh()

@@ -362,7 +362,8 @@ class Machine(Admission):
         """True when there is nothing to wait for; else *waiter* is answered when there is not."""
         self.joiners.append(waiter)
         self.rest()
-        if not waiter.is_done and self.state not in (QueueState.RUNNING, QueueState.STOPPING):
+        waits = self.active > 0 or self.one_offs() > 0  # else only for effects that are being delivered
+        if not waiter.is_done and waits and self.state not in (QueueState.RUNNING, QueueState.STOPPING):
             self.joiners.remove(waiter)
             left = self.one_offs()
             raise QueueStateError(

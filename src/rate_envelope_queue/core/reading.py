@@ -108,3 +108,4 @@ def _check_ready(book: Book, waiting: int) -> None:
     assert live == waiting, (live, waiting)
     assert stale == book.stale
     assert skipped == book.skip
+    assert sum(skipped.values()) == book.skipped

@@ -131,6 +131,12 @@ def _clock(value: object) -> Clock:
     return value
 
 
+def _is_replacing(value: object) -> bool:
+    if not isinstance(value, str) or value not in ("keep", "replace"):
+        raise ValueError(f'duplicates must be "keep" or "replace", not {bounded_repr(value)}')
+    return value == "replace"
+
+
 def _observers(value: object) -> tuple[object, ...]:
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise TypeError(f"observers must be a sequence of observers, not {bounded_repr(value)}")
@@ -158,8 +164,6 @@ def checked_options(
     observers: Iterable[object],
 ) -> Options:
     """Check every option before anything is made of any."""
-    if duplicates not in ("keep", "replace"):
-        raise ValueError(f'duplicates must be "keep" or "replace", not {bounded_repr(duplicates)}')
     return Options(
         name=_name(name),
         workers=checked_workers(workers),
@@ -169,7 +173,7 @@ def checked_options(
         stamps=_stamps(stamps),
         backoff=_backoff(backoff),
         start_rate=_start_rate(start_rate),
-        is_replacing=duplicates == "replace",
+        is_replacing=_is_replacing(duplicates),
         is_strict=checked_flag(strict_deadline, "strict_deadline"),
         hook_fraction=_fraction(hook_timeout_fraction),
         hook_floor=positive(hook_timeout_floor, "hook_timeout_floor"),

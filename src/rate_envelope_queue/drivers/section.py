@@ -71,8 +71,8 @@ class Guarded:
             if self._idle:
                 wake = self._parking.next_wake()
         finally:
-            outbox = machine.outbox
-            if outbox:
+            outbox = machine.outbox or None  # not the empty list: once released, others fill it
+            if outbox is not None:
                 machine.outbox = []
                 machine.delivering += 1
             machine.is_busy = False
@@ -81,7 +81,7 @@ class Guarded:
             finally:
                 if wake is not None:
                     wake.release()
-                if outbox:
+                if outbox is not None:
                     self._deliver(outbox)
 
     def _abort_section(self, is_inside: bool) -> None:

@@ -194,26 +194,32 @@ class EnvelopeQueue(QueueFront):
         try:
             self._call(machine.may_start)
             self._fill(pool)
-            if self._call(self._begin, pool):
-                return
+            bells = self._call(self._begin, pool)
         except BaseException:
             self._close(pool)
             raise
-        self._close(pool)
+        if bells is None:
+            self._close(pool)
+        else:
+            for bell in bells:
+                bell.release()
 
     def _fill(self, pool: Pool) -> None:
         pool.grow(int(self._machine.limit))
 
-    def _begin(self, pool: Pool) -> bool:
+    def _begin(self, pool: Pool) -> list[Any] | None:
+        """Run with *pool* from now on; the bells to ring, or None when the queue runs already."""
         if not self._machine.start():
-            return False
+            return None
+        bells = []
         if self._pool is not None:
             self._pool.is_closed = True
+            bells = self._parking.leave_all()  # of the old pool, whose stop may not have been delivered yet
         self._pool = pool
         self._scope = pool.scope
         if self._options.stuck_after is not None:
             self._watch_at(self._options.stuck_after, self._watch_stuck)
-        return True
+        return bells
 
     def _close(self, pool: Pool | None) -> None:
         """Let the workers of *pool* go."""

@@ -123,7 +123,7 @@ def work(pool: Pool) -> None:
     queue._insiders.add(runner.thread)
     bell = new_bell()
     done: Handle = None
-    verdict: Verdict | None = None
+    verdict: Any = None
     value: Any = None
     held: Any = None  # the envelope, which an ended Entry lets go of
     was_woken: bool | None = None  # None: it did not sleep
@@ -139,7 +139,12 @@ def work(pool: Pool) -> None:
             if has_delivered:
                 has_delivered = False
                 machine.delivered()
-            handle = turn(done, verdict, value)
+            if not pool.is_closed:
+                handle = turn(done, verdict, value)
+            else:  # what it did counts, but another start's workers take the next
+                handle = None
+                if done is not None:
+                    machine.finish(done, verdict, value)
             outbox = machine.take_outbox() if machine.outbox else None
             sleeps = leaves = False
             until: float | None = None

@@ -76,6 +76,7 @@ class VirtualClock:
         self._goal: Goal | None = None
         self._carriers: set[int] = set()
         self._spares: list[Carrier] = []
+        self._leaving: list[threading.Thread] = []
 
     def now(self) -> float:
         """Virtual monotonic seconds."""
@@ -166,6 +167,9 @@ class VirtualClock:
         self._goal = goal
         self._hand_to_a_carrier()
         goal.bell.acquire()
+        leaving, self._leaving = self._leaving, []
+        for carrier in leaving:
+            carrier.join()
         if goal.interrupt is not None:
             try:
                 raise goal.interrupt
@@ -181,6 +185,7 @@ class VirtualClock:
     def _hand_back(self, goal: Goal) -> None:
         """The goal is reached: carriers that idle go, and the caller goes on."""
         spares, self._spares = self._spares, []
+        self._leaving = [*spares, threading.current_thread()]
         for spare in spares:
             spare.is_over = True
             spare.bell.release()
