@@ -140,7 +140,7 @@ def test_k73_items_added_again_while_they_are_processed(queue: WorkQueue[Any], h
         getattr(queue, how)()
         join(consumers)
     assert len(queue) == 0
-    assert delivered == Counter({number: 3 for number in range(50)})
+    assert delivered == Counter(dict.fromkeys(range(50), 3))
 
 
 @SHUTDOWNS

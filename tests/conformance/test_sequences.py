@@ -260,7 +260,7 @@ def test_s05_many_due_at_the_same_instant(h: Harness) -> None:
 
 
 def test_s05_cancelled_and_delayed_again_to_the_same_instant(h: Harness) -> None:
-    """S05: cancelled and sent again for the same instant: the old place in the heap is void, the new one counts once."""
+    """S05: cancelled and sent again for the same instant: the old place is void, the new one counts once."""
     queue = h.queue()
     envelopes = [Envelope(h.handler(), payload=number, key=number) for number in range(10)]
     queue.send(*envelopes, delay=h.s(1))

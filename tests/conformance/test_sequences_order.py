@@ -83,7 +83,7 @@ def test_s17_cancelled_and_sent_again(h: Harness, times: int) -> None:
 
 
 def test_s18_the_last_one_off_becomes_a_periodic(h: Harness) -> None:
-    """S18: a join waits for a one-off that is replaced by a periodic under its key: no one-off is left, join returns."""
+    """S18: a join waits for a one-off that is replaced by a periodic under its key: none is left, it returns."""
     queue = h.queue(duplicates="replace")
     queue.start()
     queue.pause()

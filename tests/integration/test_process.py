@@ -18,12 +18,12 @@ from rate_envelope_queue import EnvelopeQueue, QueueStateError
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 PATIENCE = 60.0
-HEAD = """
+HEAD = r"""
 import os, signal, sys, threading, time
 from rate_envelope_queue import *
 
 def say(*words):
-    print(*words, flush=True)
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())  # in one piece, also beside a forked child
 """
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 

@@ -217,6 +217,13 @@ def test_a_list_of_envelopes(queue: Any) -> None:
         queue.send_wait(batch)
 
 
+@pytest.mark.parametrize("value", [-1, 1.5, NAN, True, "4", None, []])
+def test_a_wrong_limit(queue: Any, value: Any) -> None:
+    """CONTRACT 2: snapshot takes a number of entries."""
+    with pytest.raises(WRONG, match="limit"):
+        queue.snapshot(value)
+
+
 @pytest.mark.parametrize("key", [[], {}, ([],)])
 def test_cancel_of_what_cannot_be_a_key(queue: Any, key: Any) -> None:
     """CONTRACT 2: cancel takes an envelope or a key; what cannot be a key is refused by that name."""

@@ -72,10 +72,10 @@ def imports(name: str, source: str) -> Iterator[Edge]:
 
     def visit(node: ast.AST, when: str) -> Iterator[Edge]:
         if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-            for child in node.body:
-                yield from visit(child, "typing")
-            for child in node.orelse:
-                yield from visit(child, when)
+            for statement in node.body:
+                yield from visit(statement, "typing")
+            for statement in node.orelse:
+                yield from visit(statement, when)
             return
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             yield from edges_of(name, node, when)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..context import Context
 from ..core import settle
+from ..core.entries import key_of
 from ..core.settle import SUCCESS, Verdict, is_a
 from ..decision import Decision
 from ..envelope import Envelope
@@ -24,6 +25,7 @@ from .reporting import Reporter
 from .scope import ThreadScope
 
 _new = object.__new__
+NOTHING: Any = None
 
 
 class House:
@@ -60,36 +62,33 @@ class Runner:
     """The state of the run that a worker is in."""
 
     __slots__ = (
-        "attempt", "before_until", "context", "deadline_at", "envelope", "house", "interrupt", "is_late", "is_reported",
-        "is_stopped", "key", "plan", "planned", "scope", "serial", "started_at", "thread", "value", "was_backed_off",
+        "attempt", "before_until", "context", "deadline_at", "envelope", "house", "interrupt", "invoked_at", "is_late",
+        "is_reported", "is_stopped", "plan", "planned", "scope", "started_at", "thread", "value", "was_backed_off",
     )  # fmt: skip
+
+    plan: Plan
+    envelope: Envelope
+    context: Context
 
     def __init__(self, house: House, scope: ThreadScope, thread: int = 0) -> None:
         self.house = house
         self.scope = scope
         self.thread = thread
-        self.serial = 0
         self.attempt = 1
-        self.started_at = 0.0
-        self.before_until: float | None = None
+        self.planned = 0.0  # of a periodic: what its schedule gave for this run
+        self.was_backed_off = False  # the limiter remembers the entry
+        self.started_at = 0.0  # set for periodics and under a deadline
+        self.invoked_at: float | None = None  # when invoke returned, until the next hook has used it
+        self.before_until = 0.0
         self.is_late = self.is_stopped = False
         self.is_reported = False  # as stuck
-        self.interrupt: BaseException | None = (
-            None  # a KeyboardInterrupt of user code, for those who run on a caller's behalf
-        )
-        self.planned = 0.0
-        self.was_backed_off = False
-        self.key: Hashable = None
+        self.interrupt: BaseException | None = None  # a KeyboardInterrupt of user code, for who runs it for a caller
         self.close()
 
     def close(self) -> None:
         """Let go of the run's objects."""
-        self.envelope: Envelope | None = None
-        self.plan: Plan | None = None
-        self.context: Context | None = None
+        self.envelope = self.plan = self.context = self.value = NOTHING
         self.deadline_at: float | None = None
-        self.value: Any = None
-        self.key = None
 
     def _make_context(self, until: float | None) -> Context:
         context = _new(Context)  # the constructor would cost twice as much, four times a run
@@ -100,50 +99,52 @@ class Runner:
 
     def open(self, plan: Plan, envelope: Envelope, attempt: int) -> None:
         """A run begins: its deadline counts from now."""
-        self.serial += 1
         self.plan = plan
+        self.envelope = envelope
         self.attempt = attempt
         self.is_late = self.is_stopped = self.is_reported = False
         scope = self.scope
-        if plan.deadline is not None:
-            self.deadline_at = scope.clock() + plan.deadline
-            self.context = self._make_context(self.deadline_at)
+        deadline = plan.deadline
+        if deadline is not None:
+            self.started_at = now = scope.clock()
+            self.deadline_at = until = now + deadline
+            self.context = self._make_context(until)
         else:
             self.deadline_at = None
             self.context = scope.first_context if attempt == 1 else self._make_context(None)
-        if plan.is_periodic:
-            self.started_at = scope.clock()
-        self.envelope = envelope
+            if plan.is_periodic:
+                self.started_at = scope.clock()
 
     def before_context(self) -> Context:
         """For the before hook: its budget, within the deadline."""
         plan = self.plan
-        assert plan is not None
-        assert self.context is not None
         if plan.is_level:
-            self.before_until = self.deadline_at
+            self.before_until = self.deadline_at or 0.0  # level means that there is one
             return self.context
-        if self.deadline_at is None:
-            until = self.scope.clock() + plan.budget
-        else:  # not level: the budget is the shorter
-            assert plan.deadline is not None
-            until = self.deadline_at - plan.deadline + plan.budget
-        self.before_until = until
+        began = self.scope.clock() if plan.deadline is None else self.started_at
+        self.before_until = until = began + plan.budget
         return self._make_context(until)
 
     def check_before(self) -> None:
         """The before hook returned: no invoke under a cancelled context, or after the hook's budget."""
-        if self.scope.cancelled:
+        scope = self.scope
+        if scope.cancelled:
             raise Cancelled("the queue gave up on this run: it is stopping")
-        if self.scope.clock() >= self.before_until:  # type: ignore[operator]
+        if scope.clock() >= self.before_until:
             raise DeadlineExceeded("the before hook went on past its time")
 
     def invoked(self, error: BaseException | None) -> BaseException | None:
         """Before and invoke are over: was it late, does it ask to stop? The error that counts from here on."""
         if error is not None:
+            self.invoked_at = None
             self.is_stopped = settle.asks_to_stop(error)
             return error
-        if self.deadline_at is not None and self.scope.clock() >= self.deadline_at:
+        deadline_at = self.deadline_at
+        if deadline_at is None:
+            self.invoked_at = None
+            return None
+        self.invoked_at = now = self.scope.clock()
+        if now >= deadline_at:
             if self.house.is_strict:
                 return DeadlineExceeded("the handler returned after its deadline, and strict_deadline is set")
             self.is_late = True
@@ -152,16 +153,18 @@ class Runner:
     def hook_context(self) -> Context:
         """For after and success hooks: their budget within the deadline; past it, a fresh floor."""
         plan = self.plan
-        assert plan is not None
-        assert self.context is not None
         if plan.is_level and not self.is_late:
             return self.context
-        now = self.scope.clock()
-        if self.deadline_at is None:
-            return self._make_context(now + plan.budget)
-        if now >= self.deadline_at:
-            return self._make_context(now + plan.floor)
-        return self._make_context(min(self.deadline_at, now + plan.budget))
+        now = self.invoked_at
+        if now is None:
+            now = self.scope.clock()
+        else:
+            self.invoked_at = None
+        deadline_at = self.deadline_at
+        until = now + plan.budget
+        if deadline_at is not None and until > deadline_at:
+            until = deadline_at if now < deadline_at else now + plan.floor
+        return self._make_context(until)
 
     def after_raised(self, error: BaseException | None, raised: BaseException) -> BaseException | None:
         """The after hook raised: StopEnvelope ends the entry, anything else is reported and ignored."""
@@ -175,8 +178,7 @@ class Runner:
         """Report what a hook raised; the run's result stands."""
         if is_a(raised, KeyboardInterrupt):
             self.interrupt = raised
-        if self.envelope is not None:
-            self.house.reporter.hook_failed(self.envelope, self.attempt, raised, hook)
+        self.house.reporter.hook_failed(self.envelope, self.attempt, raised, hook)
 
     def is_cancelled(self, error: BaseException) -> bool:
         """Whether the queue ended the run, not the user."""
@@ -184,20 +186,20 @@ class Runner:
 
     def asks_failure(self, error: BaseException) -> bool:
         """Whether the failure hook is to be called."""
-        if self.plan is None or self.plan.failure is None or self.is_stopped:
+        if self.is_stopped:
             return False
         return not is_a(error, RetryEnvelope) and not self.is_cancelled(error)
 
     def failure_context(self) -> Context:
         """For the failure hook: a budget of its own, so that it can still report a timeout."""
-        assert self.plan is not None
         return self._make_context(self.scope.clock() + self.plan.budget)
 
     def verdict(self, error: BaseException | None, decision: object) -> Verdict:
         """What follows."""
-        plan, envelope = self.plan, self.envelope
-        assert plan is not None
-        assert envelope is not None
+        plan = self.plan
+        if error is None and not (plan.is_periodic or self.is_late or self.was_backed_off):
+            return SUCCESS
+        envelope = self.envelope
         if error is not None and is_a(error, KeyboardInterrupt):
             self.interrupt = error
         verdict = self._decide(plan, envelope, error, decision)
@@ -207,7 +209,7 @@ class Runner:
             if plan.stamp_error is not None:
                 without_traceback(plan.stamp_error)  # the same exception again and again: it must not grow
         if self.was_backed_off and verdict.outcome is not None:
-            self.house.forget(self.key)
+            self.house.forget(key_of(envelope))
         return verdict
 
     def _decide(self, plan: Plan, envelope: Envelope, error: BaseException | None, decision: object) -> Verdict:
@@ -233,7 +235,7 @@ class Runner:
     def _backoff(self, envelope: Envelope) -> float:
         """Ask the limiter, which is user code; without a usable answer the wait is a second."""
         try:
-            after = float(self.house.limiter.when(self.key, now=self.house.clock()))
+            after = float(self.house.limiter.when(key_of(envelope), now=self.house.clock()))
             if isfinite(after) and after >= 0:
                 return after
             raise ValueError(f"it must answer 0 or more seconds, not {after}")

@@ -15,7 +15,7 @@ def run(runner: Runner, plan: Plan, envelope: Envelope) -> Verdict:
         if plan.before is not None:
             plan.before(runner.before_context(), envelope)
             runner.check_before()
-        runner.value = plan.invoke(runner.context, envelope)  # type: ignore[arg-type]
+        runner.value = plan.invoke(runner.context, envelope)
     except BaseException as raised:
         error = raised
     try:

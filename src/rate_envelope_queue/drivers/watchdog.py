@@ -13,6 +13,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from weakref import WeakMethod
 
+from ..envelope import Envelope
 from ..errors import QueueStateError
 from .clock import LONGEST_WAIT, real_now
 from .reporting import Reporter
@@ -88,9 +89,10 @@ def report_stuck(runners: Iterable[Runner], limit: float, now: float, reporter: 
     """Report, once each, the runs that are *limit* seconds past their deadline. Seconds until another could be."""
     next_look = limit
     for runner in list(runners):
-        serial, envelope, deadline_at, attempt = runner.serial, runner.envelope, runner.deadline_at, runner.attempt
-        if envelope is None or deadline_at is None or runner.is_reported or runner.serial != serial:
-            continue
+        envelope: Envelope | None = runner.envelope
+        deadline_at, attempt = runner.deadline_at, runner.attempt
+        if envelope is None or deadline_at is None or runner.is_reported or runner.envelope is not envelope:
+            continue  # between runs, or another one by now
         overdue = now - deadline_at
         if overdue >= limit:
             runner.is_reported = True

@@ -11,7 +11,7 @@ import threading
 from _thread import get_ident
 from typing import TYPE_CHECKING, Any
 
-from ..core.entries import Entry, Handle, key_of
+from ..core.entries import Entry, Handle
 from ..core.settle import SUCCESS, Verdict, dropped
 from ..envelope import Envelope
 from .clock import LONGEST_WAIT, give_way
@@ -67,20 +67,16 @@ def _in_empty_context(pool: Pool) -> None:
 def execute(queue: EnvelopeQueue, runner: Runner, handle: Handle) -> Verdict:
     """Run what was taken, with all its notes. The value is in `runner.value`; the caller closes the runner."""
     context = None
+    attempt = 1
+    runner.was_backed_off = False
     if handle.__class__ is Entry:
-        envelope = handle.envelope
-        attempt = handle.attempt
-        notes = handle.notes
-        runner.key = key_of(envelope)
-        runner.was_backed_off = False
+        envelope, attempt, notes = handle.envelope, handle.attempt, handle.notes
         if notes is not None:
             runner.was_backed_off = notes.backed_off
-            runner.planned = notes.planned if notes.planned is not None else 0.0
+            runner.planned = 0.0 if notes.planned is None else notes.planned
             context = notes.context
     else:
-        runner.key = envelope = handle
-        attempt = 1
-        runner.was_backed_off = False
+        envelope = handle
     plan = envelope._policy.plan
     if plan is None or plan.book is not queue._plans:
         plan = queue._plans.plan(envelope._policy)
@@ -95,7 +91,6 @@ def execute(queue: EnvelopeQueue, runner: Runner, handle: Handle) -> Verdict:
 
 def conclude_bare(runner: Runner, plan: Plan, envelope: Envelope[Any], error: BaseException) -> Verdict:
     """A plain envelope, called by the worker itself, failed: what follows."""
-    runner.key = envelope
     runner.was_backed_off = False
     runner.open(plan, envelope, 1)
     try:
