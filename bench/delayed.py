@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import sys
+from heapq import heappop, heappush
 from pathlib import Path
 from random import Random
 from time import perf_counter
@@ -48,33 +49,53 @@ def memory(size: int) -> dict[str, float]:
     return {"bytes": grown / size, "send": elapsed / size}
 
 
+def bare_heap(delayed: list[tuple[tuple[Envelope[int], ...], float]], pops: int) -> float:
+    """Seconds for *pops* pops of a `heapq` with the same due times, and nothing else."""
+    heap: list[tuple[float, int, Envelope[int]]] = []
+    for number, (envelopes, due) in enumerate(delayed):
+        heappush(heap, (due, number, envelopes[0]))
+    with level_gc():
+        started_at = perf_counter()
+        for _ in range(pops):
+            heappop(heap)
+        return perf_counter() - started_at
+
+
+def core(delayed: list[tuple[tuple[Envelope[int], ...], float]], pops: int) -> tuple[float, float]:
+    """Seconds to add all of *delayed* to a machine, and for *pops* pops: made ready, taken, settled."""
+    now = 0.0
+    machine = Machine(lambda: now, workers=1)
+    machine.start()
+    add, turn = machine.send, machine.turn
+    with level_gc():
+        started_at = perf_counter()
+        for envelopes, due in delayed:
+            add(envelopes, due)
+        adding = perf_counter() - started_at
+    now = sorted(due for _, due in delayed)[pops - 1]
+    with level_gc():
+        started_at = perf_counter()
+        handle = turn(None, None, None)
+        for _ in range(pops - 1):
+            handle = turn(handle, SUCCESS, None)
+        popping = perf_counter() - started_at
+    assert handle is not None
+    return adding, popping
+
+
 def costs(size: int) -> dict[str, float]:
-    """Seconds per add while the heap grows to *size*, and per pop of the first that become due: taken and settled."""
-    adding, popping, popped = 0.0, 0.0, 0
+    """Seconds per add while the heap grows to *size*, and per pop of the first that become due."""
     times = max(1, AT_LEAST // size)
     pops = min(size, AT_LEAST)
+    adding = popping = bare = 0.0
     for index in range(times):
         random = Random(index)
-        now = 0.0
-        machine = Machine(lambda: now, workers=1)  # noqa: B023  called in this turn of the loop only
-        machine.start()
         delayed = [((plain_envelope(number),), random.uniform(SOONEST, LATEST)) for number in range(size)]
-        add, turn = machine.send, machine.turn
-        with level_gc():
-            started_at = perf_counter()
-            for envelopes, due in delayed:
-                add(envelopes, due)
-            adding += perf_counter() - started_at
-        now = sorted(due for _, due in delayed)[pops - 1]
-        with level_gc():
-            started_at = perf_counter()
-            handle = turn(None, None, None)
-            for _ in range(pops - 1):
-                handle = turn(handle, SUCCESS, None)
-            popping += perf_counter() - started_at
-        assert handle is not None
-        popped += pops
-    return {"add": adding / (times * size), "pop": popping / popped}
+        bare += bare_heap(delayed, pops)
+        one_adding, one_popping = core(delayed, pops)
+        adding += one_adding
+        popping += one_popping
+    return {"add": adding / (times * size), "pop": popping / (times * pops), "bare pop": bare / (times * pops)}
 
 
 if __name__ == "__main__":

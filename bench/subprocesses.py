@@ -34,13 +34,13 @@ def memory(size: int, rounds: int) -> dict[str, Samples]:
 
 
 def costs(sizes: Sequence[int], rounds: int) -> dict[int, dict[str, Samples]]:
-    """Seconds per add and per pop at each size; the sizes take turns."""
+    """Seconds per add, pop and pop of a bare heapq at each size; the sizes take turns."""
     found: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
     for _ in range(rounds):
         for size in sizes:
             found[size].append(_delayed("costs", size))
     return {
-        size: {verb: Samples(tuple(each[verb] for each in figures)) for verb in ("add", "pop")}
+        size: {verb: Samples(tuple(each[verb] for each in figures)) for verb in ("add", "pop", "bare pop")}
         for size, figures in found.items()
     }
 

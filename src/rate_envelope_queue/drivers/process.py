@@ -14,11 +14,12 @@ from weakref import WeakSet
 
 from ..errors import QueueStateError
 from . import watchdog
+from .clock import real_now
 
 if TYPE_CHECKING:
     from .front import QueueFront
 
-EXIT_TIMEOUT = 5.0  # seconds for a queue that is still running when the interpreter exits
+EXIT_TIMEOUT = 5.0  # seconds for all queues that are still running when the interpreter exits
 
 _queues: WeakSet[QueueFront] = WeakSet()
 _lock = threading.Lock()
@@ -44,9 +45,10 @@ def _after_fork_in_child() -> None:
 
 
 def _at_exit() -> None:
-    """Drain what still runs, for a few seconds; daemon threads alone would cut jobs in the middle."""
+    """Drain what still runs, for a few seconds in all; daemon threads alone would cut jobs in the middle."""
+    ends_at = real_now() + EXIT_TIMEOUT
     for queue in _all():
-        queue._exit(EXIT_TIMEOUT)
+        queue._exit(max(0.0, ends_at - real_now()))
 
 
 if hasattr(os, "register_at_fork"):

@@ -336,8 +336,11 @@ class EnvelopeQueue(QueueFront):
         """Have *workers* threads from now on. Fewer never interrupts a run: a thread leaves when it is done."""
         wanted = checked_workers(workers)
         machine = self._machine
+        previous = wanted
 
         def resize() -> tuple[Pool | None, int, list[Any]]:
+            nonlocal previous
+            previous = int(machine.limit)
             machine.resize(wanted)
             pool = self._pool
             if pool is None or pool.is_closed or machine.state is not QueueState.RUNNING:
@@ -348,7 +351,11 @@ class EnvelopeQueue(QueueFront):
         for bell in bells:  # those too many leave, the others park again
             bell.release()
         if pool is not None and missing > 0:
-            self._grow(pool, missing)
+            try:
+                self._grow(pool, missing)
+            except BaseException:  # a thread could not be started: as it was
+                self._call(machine.resize, previous)
+                raise
 
     def _grow(self, pool: Pool, count: int) -> None:
         pool.grow(count)
