@@ -75,6 +75,13 @@ def next_period(run: int, planned: float, due: float, *, error: BaseException | 
     return verdict
 
 
+def unscheduled(run: int, error: BaseException) -> Verdict:
+    """A periodic's run ended, well or badly, and its schedule could not say when the next one is: it is dropped."""
+    verdict = Verdict(run, Outcome.DROPPED, error=error)
+    verdict.reason = "its schedule failed"
+    return verdict
+
+
 def dropped(error: BaseException, reason: str | None = None) -> Verdict:
     """The entry ends as dropped."""
     verdict = Verdict(RUN_FAILED, Outcome.DROPPED, error=error)

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from ..errors import QueueStateError
+from ..results import QueueState
 from . import watchdog
 from .clock import real_now
 
 if TYPE_CHECKING:
     from .front import QueueFront
+    from .threads import EnvelopeQueue
 
 EXIT_TIMEOUT = 5.0  # seconds for all queues that are still running when the interpreter exits
 
@@ -75,6 +77,15 @@ class ForkedLock:
 
     def _is_owned(self) -> bool:
         return False
+
+
+def serve(queue: EnvelopeQueue, inbox: SimpleQueue[Any]) -> None:
+    """Until *queue* has stopped: the first signal in *inbox* stops it, a second cancels what still runs."""
+    signals = 0
+    while queue.state not in (QueueState.STOPPED, QueueState.TERMINATED):
+        if inbox.get() is not None:
+            signals += 1
+            queue.stop(wait=False, timeout=0.0 if signals > 1 else None)
 
 
 @contextmanager

@@ -45,6 +45,8 @@ class Reporter:
     def __init__(self, name: str, observers: Iterable[object]) -> None:
         self.name = name
         self._listeners: dict[str, list[Callable[[Any], object]]] = {}
+        self.keeps_interrupts = False  # set where user code runs on a caller's behalf
+        self.interrupt: BaseException | None = None  # the last KeyboardInterrupt of an observer
         for observer in observers:
             self._add(observer)
 
@@ -74,7 +76,10 @@ class Reporter:
             try:
                 method(fact)
             except BaseException as error:
-                self._listeners[event].remove(method)
+                if self.keeps_interrupts and is_a(error, KeyboardInterrupt):
+                    self.interrupt = error
+                # by identity, and again and again: several threads may find out at once
+                self._listeners[event] = [other for other in self._listeners[event] if other is not method]
                 _write(logging.ERROR,
                     "queue %s: the observer %s failed at on_%s and is not called again: %s\n%s",
                     escaped(self.name), bounded_repr(getattr(method, "__self__", method)), event,

@@ -255,7 +255,7 @@ class Runner:
             due = jittered(planned, timetable.jitter, house.random)
         except BaseException as raised:
             self.hook_raised("schedule", raised)
-            return settle.dropped(error or raised, "its schedule failed")
+            return settle.unscheduled(run, raised if error is None else error)
         return settle.next_period(run, planned, due, error=error, is_late=self.is_late)
 
 

@@ -79,6 +79,7 @@ class SimulatedEnvelopeQueue(EnvelopeQueue):
             raise TypeError(f"clock must be a VirtualClock, not {type(world).__name__}: a simulated queue moves it")
         self._world = world
         super().__init__(name, clock=world, **options)
+        self._reporter.keeps_interrupts = True
         world.join(self)
 
     @property
@@ -149,7 +150,8 @@ class SimulatedEnvelopeQueue(EnvelopeQueue):
             pool.runners.remove(runner)
             if is_new:
                 self._insiders.discard(ident)
-        value, interrupt, held = runner.value, runner.interrupt, runner.envelope
+        value, interrupt, held = runner.value, runner.interrupt or self._reporter.interrupt, runner.envelope
+        self._reporter.interrupt = None
         runner.close()
         try:
             self._call(self._machine.finish, handle, verdict, value)

@@ -435,11 +435,7 @@ class EnvelopeQueue(QueueFront):
             self._run_inbox = inbox
             try:
                 self.start()
-                signals = 0
-                while self._machine.state not in (QueueState.STOPPED, QueueState.TERMINATED):
-                    if inbox.get() is not None:
-                        signals += 1
-                        self.stop(wait=False, timeout=0.0 if signals > 1 else None)
+                process.serve(self, inbox)
             finally:
                 self._run_inbox = None
         report = self.stop()
