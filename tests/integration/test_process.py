@@ -17,7 +17,7 @@ import pytest
 from rate_envelope_queue import EnvelopeQueue, QueueStateError
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
-PATIENCE = 60.0
+PATIENCE = 20.0
 HEAD = r"""
 import os, signal, sys, threading, time
 from rate_envelope_queue import *
@@ -44,9 +44,9 @@ def run(program: str, *, returncode: int = 0) -> tuple[list[str], str, float]:
     try:
         said, errors = process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
-        process.kill()
+        process.send_signal(signal.SIGABRT)  # faulthandler writes down where it hangs
         said, errors = process.communicate()
-        pytest.fail(f"it hangs; said {said!r}, stderr {errors!r}")
+        pytest.fail(f"it hangs; said {said!r}, stderr:\n{errors}")
     assert process.returncode == returncode, errors
     return said.split(), errors, time.monotonic() - began_at
 
@@ -56,7 +56,7 @@ def interact(program: str, *signals: int, returncode: int = 0) -> tuple[list[str
     process = start(program)
     assert process.stdout is not None
     said: list[str] = []
-    watchdog = threading.Timer(PATIENCE, process.kill)
+    watchdog = threading.Timer(PATIENCE, process.send_signal, [signal.SIGABRT])  # faulthandler writes down where
     watchdog.start()
     pending = list(signals)
     try:

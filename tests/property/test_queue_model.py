@@ -303,17 +303,19 @@ class Comparison(RuleBasedStateMachine):
         capacity=st.sampled_from([1, 2, 3, 5, None]),
         limit=st.integers(1, 3),
         replaces=st.booleans(),
-        starts=st.booleans(),
+        starts=st.sampled_from([True, True, True, False]),
+        eager=st.booleans(),
     )
-    def begin(self, capacity: int | None, limit: int, replaces: bool, starts: bool) -> None:
+    def begin(self, capacity: int | None, limit: int, replaces: bool, starts: bool, eager: bool) -> None:
         self.steps = 0
+        self.is_eager = eager  # workers take what they are given, mostly
         self.world = World(workers=limit, started=False, capacity=capacity, is_replacing=replaces)
         self.model = Model(float("inf") if capacity is None else capacity, limit, replaces=replaces)
         self.handles: list[Any] = []
         self.futures: list[tuple[Hashable, int]] = []
         self.seats: list[tuple[Any, Any]] = []
         if starts:
-            self.start()
+            self.both(self.world.machine.start, self.model.start)
 
     def both(self, real: Callable[[], Any], naive: Callable[[], Any]) -> Any:
         """The answer of both, which must be the same; or the error, of the same class, which changed nothing."""
@@ -371,10 +373,14 @@ class Comparison(RuleBasedStateMachine):
     def send(self, batch: list[Envelope], delay: float) -> None:
         if self._send(batch, delay) is CapacityExceededError:
             event("refused for capacity")
+        if self.is_eager:
+            self.take_all()
 
     @rule(envelope=envelopes, delay=delays)
     def send_one(self, envelope: Envelope, delay: float) -> None:
         self._send([envelope], delay)
+        if self.is_eager:
+            self.take_all()
 
     @precondition(lambda self: self.model.active() and self.model.state is RUNNING)
     @rule(index=pick, delay=delays, other=st.booleans())
@@ -384,7 +390,7 @@ class Comparison(RuleBasedStateMachine):
         event("sent again while running")
         self._send([same[other % len(same)]], delay)
 
-    @precondition(lambda self: self.model.delayed)
+    @precondition(lambda self: self.model.delayed and self.model.state is RUNNING)
     @rule(index=pick, delay=delays)
     def resend_delayed(self, index: int, delay: float) -> None:
         key = self.model.delayed[index % len(self.model.delayed)][2]
@@ -403,10 +409,26 @@ class Comparison(RuleBasedStateMachine):
         if self.both(lambda: self.world.machine.detach(key, future), lambda: self.model.detach(key, future)):
             event("a future was cancelled")
 
+    @precondition(lambda self: self.model.ready or self.model.delayed)
     @rule()
     def take(self) -> None:
         self._took(self.world.machine.turn(None, None, None), self.model.take())
         self.settle()
+
+    @precondition(lambda self: self._could_take())
+    @rule()
+    def take_more(self) -> None:
+        self.take()
+
+    @precondition(lambda self: self._could_take())
+    @rule()
+    def take_all(self) -> None:
+        while self._could_take():
+            self.take()
+
+    def _could_take(self) -> bool:
+        model = self.model
+        return bool(model.may_run() and model.ready and len(model.active()) < model.limit)
 
     @precondition(lambda self: self.handles)
     @rule(index=pick, how=pick, after=st.sampled_from([0.0, 1.0, 4.0]), takes=st.booleans())
@@ -443,6 +465,13 @@ class Comparison(RuleBasedStateMachine):
         self.model.tick()
         self.world.at(self.model.now)
 
+    @precondition(lambda self: self.model.delayed)
+    @rule()
+    def come_due(self) -> None:
+        """Time goes on to the first due time; whoever is free may take it."""
+        self.advance(max(0.0, min(self.model.delayed)[0] - self.model.now))
+        self.take()
+
     @rule(envelope=envelopes)
     def cancel(self, envelope: Envelope) -> None:
         key = key_of(envelope)
@@ -461,7 +490,16 @@ class Comparison(RuleBasedStateMachine):
         key = self._waits()[index % len(self._waits())]
         assert self.both(lambda: self.world.machine.cancel(key), lambda: self.model.cancel(key)) is True
 
-    @precondition(lambda self: self.steps > 10)
+    @precondition(lambda self: self._waits() and self.model.state in (INIT, RUNNING))
+    @rule(index=pick, times=st.integers(1, 2))
+    def cancel_and_send_again(self, index: int, times: int) -> None:
+        """Its old places in the ready queue and among the delays must stay void."""
+        row = self.model.book[self._waits()[index % len(self._waits())]]
+        for _ in range(times):
+            self.cancel(row.envelope)
+            self._send([row.envelope])
+
+    @precondition(lambda self: self.steps > 10 and self.steps % 3 == 2)
     @rule()
     def clear(self) -> None:
         self.both(self.world.machine.clear, self.model.clear)
@@ -469,6 +507,19 @@ class Comparison(RuleBasedStateMachine):
     @rule()
     def start(self) -> None:
         self.both(self.world.machine.start, self.model.start)
+        if self.is_eager:
+            self.take_all()
+
+    @precondition(lambda self: self.model.state in (INIT, STOPPED))
+    @rule()
+    def start_again(self) -> None:
+        self.start()
+
+    @precondition(lambda self: self.model.is_paused or self.model.state in (INIT, STOPPED))
+    @rule()
+    def go_on(self) -> None:
+        self.resume()
+        self.start()
 
     @rule(
         mode=st.sampled_from(StopMode),
@@ -487,9 +538,20 @@ class Comparison(RuleBasedStateMachine):
         self._stop(StopMode.STOP, 0.0, 0.0, is_ending=False)
         self.start()
 
+    @precondition(lambda self: self.model.active() and self.model.state is RUNNING)
+    @rule(index=pick, delay=delays, seconds=st.sampled_from([0.0, 2.0]), mode=st.sampled_from(StopMode))
+    def stop_after_a_resend(self, index: int, delay: float, seconds: float, mode: StopMode) -> None:
+        """Sent again while running, maybe due already, and then the queue stops."""
+        self.resend_running(index, delay, False)
+        self.advance(seconds)
+        self._stop(mode, None, 0.0, is_ending=False)
+        event("stopped with a re-send pending")
+
     @precondition(lambda self: self.steps > 25)
-    @rule(timeout=st.sampled_from([None, 0.0, 1.0]))
-    def terminate(self, timeout: float | None) -> None:
+    @rule(timeout=st.sampled_from([None, 0.0, 1.0]), resent=st.booleans(), index=pick)
+    def terminate(self, timeout: float | None, resent: bool, index: int) -> None:
+        if resent and self.model.active() and self.model.state is RUNNING:
+            self.resend_running(index, 0.0, False)
         self._stop(StopMode.STOP, timeout, 0.0, is_ending=True)
 
     def _stop(self, mode: StopMode, timeout: float | None, grace: float, *, is_ending: bool) -> None:
@@ -498,6 +560,7 @@ class Comparison(RuleBasedStateMachine):
             lambda: self.model.stop(mode, timeout, grace, is_ending=is_ending),
         )
 
+    @precondition(lambda self: self.steps % 3 == 0)
     @rule()
     def pause(self) -> None:
         self.model.is_paused = True
@@ -508,6 +571,7 @@ class Comparison(RuleBasedStateMachine):
         self.model.is_paused = False
         self.both(self.world.machine.resume, lambda: None)
 
+    @precondition(lambda self: self.steps % 3 == 1)
     @rule(limit=st.integers(1, 4))
     def resize(self, limit: int) -> None:
         self.model.limit = limit
@@ -537,6 +601,17 @@ class Comparison(RuleBasedStateMachine):
         if self.both(sit, naive) is False:
             event("waits for room")
             self.seats.append((found[0], model.seats[-1]))
+
+    @precondition(lambda self: self.model.capacity in (2, 3) and self.model.state in (INIT, RUNNING))
+    @rule(many=st.integers(1, 3))
+    def crowd(self, many: int) -> None:
+        """The queue is filled, then a batch waits for room, and a single one behind it."""
+        absent = [envelope for envelope in PLAIN + KEYED[:1] if key_of(envelope) not in self.model.book]
+        while absent and len(self.model.book) < self.model.capacity:
+            self._send([absent.pop()])
+        if absent:
+            self.wait_for_room(absent[:many])
+            self.wait_for_room(absent[-1:])
 
     @precondition(lambda self: self.model.seats)
     @rule(index=pick)

@@ -278,23 +278,25 @@ def test_s06_a_drain_of_a_paused_queue_and_its_resume() -> None:
     assert world.report().kept == ()
 
 
-def test_s07_no_token_for_debris() -> None:
-    """S07: with debris only, nothing is reserved; the next live head gets the token at once."""
-    world = World(rate=TokenBucket(0.1, 1))
-    cancelled_ones = many(3)
-    world.send(*cancelled_ones)
-    for envelope in cancelled_ones:
+@pytest.mark.parametrize("count", [3, 100])
+def test_s07_no_token_for_debris(count: int) -> None:
+    """S07: with cancelled envelopes in front, or alone, nothing is reserved for them; the live head gets the token."""
+    world, envelopes = World(rate=TokenBucket(0.1, 1)), many(count)
+    world.send(*envelopes)
+    for envelope in envelopes:
         world.cancel(envelope)
     assert world.take() is None
     assert world.machine.reserved is None
-    live_one = plain()
-    world.send(live_one)
-    assert world.take() is live_one
+    world.send(*envelopes)
+    for envelope in envelopes[: count // 3]:
+        world.cancel(envelope)
+    assert world.take() is envelopes[count // 3]
 
 
-def test_s07_a_reserved_token_goes_to_the_next_head() -> None:
+@pytest.mark.parametrize("count", [3, 100])
+def test_s07_a_reserved_token_goes_to_the_next_head(count: int) -> None:
     """S07: the head for which a token was reserved is cancelled: the next one has it, at the same time."""
-    world, envelopes = World(rate=TokenBucket(0.1, 1)), many(3)
+    world, envelopes = World(rate=TokenBucket(0.1, 1)), many(count)
     world.send(*envelopes)
     world.end(world.take())
     assert (world.take(), world.machine.next_at()) == (None, 10)

@@ -160,13 +160,10 @@ class EnvelopeQueue(QueueFront):
         self._check((envelope,))
         if envelope.is_periodic:
             raise InvalidEnvelopeError("a periodic has no final outcome to wait for: use send()")
-        future = self._new_future(key_of(envelope))
+        future = EnvelopeFuture(self, key_of(envelope))
         context = self._sender_context()
         self._call(self._machine.send, (envelope,), None, None, future, context)
         return future
-
-    def _new_future(self, key: Hashable) -> EnvelopeFuture:
-        return EnvelopeFuture(self, key)
 
     def _detach(self, key: Hashable, future: EnvelopeFuture) -> bool:
         return self._call(self._machine.detach, key, future)
