@@ -228,7 +228,7 @@ def delayed(effort: Effort) -> list[Row]:
     """Memory of a million delayed envelopes, and whether the price of one grows with their number."""
     top = effort.delayed
     sizes = [size for size in (1_000, 10_000, 100_000, 1_000_000) if size <= top]
-    memory = subprocesses.memory(top, 3)  # the same each time, but for the pages of the allocator
+    memory = subprocesses.memory(top, 2)  # the same each time, but for the pages of the allocator
     costs = subprocesses.costs(sizes, 5)
     rows = [
         Row("delayed-bytes", f"{top:,} delayed, each", "B", memory["bytes"], kind="figure", target=480, note=MEMORY),

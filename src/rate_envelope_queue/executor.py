@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures import wait as wait_for
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -33,6 +33,17 @@ def _call(ctx: Context, envelope: Envelope[Any]) -> Any:
         del function, args, kwargs  # a failure's traceback holds this frame
 
 
+def _result_of(future: Future[R], timeout: float | None) -> R:
+    """The result; the future is cancelled when it does not come. No frame keeps a reference to it."""
+    try:
+        try:
+            return future.result(timeout)
+        finally:
+            future.cancel()
+    finally:
+        del future
+
+
 class QueueExecutor(Executor):
     """Runs functions on a queue's workers, beside its envelopes and under its capacity and start rate.
 
@@ -48,7 +59,7 @@ class QueueExecutor(Executor):
 
     def __init__(self, queue: EnvelopeQueue) -> None:
         self._queue = queue
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come while its thread is inside
         self._is_shut_down = False
         self._pending: set[Future[Any]] = set()
         self._policy: Policy = Envelope(_call, type="executor", max_attempts=1)._policy
@@ -66,6 +77,28 @@ class QueueExecutor(Executor):
             self._pending.add(future)
         future.add_done_callback(self._pending.discard)
         return future
+
+    def map(
+        self, fn: Callable[..., R], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
+    ) -> Iterator[R]:
+        """The results in the order of the arguments, all submitted at once; TimeoutError *timeout* seconds from now.
+
+        What waits is cancelled when the iterator is closed or one of them fails. *chunksize* has no effect.
+        """
+        now = self._queue.clock.now
+        ends_at = None if timeout is None else now() + timeout
+        futures = [self.submit(fn, *arguments) for arguments in zip(*iterables, strict=False)]
+        futures.reverse()
+
+        def results() -> Iterator[R]:
+            try:
+                while futures:  # each is let go of before its result is handed out
+                    yield _result_of(futures.pop(), None if ends_at is None else ends_at - now())
+            finally:
+                for future in futures:
+                    future.cancel()
+
+        return results()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more; with *cancel_futures* cancel what waits, with *wait* block until the rest is done."""

@@ -17,7 +17,7 @@ import pytest
 from rate_envelope_queue import EnvelopeQueue, QueueStateError
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
-PATIENCE = 20.0
+PATIENCE = 60.0
 HEAD = r"""
 import os, signal, sys, threading, time
 from rate_envelope_queue import *
@@ -354,6 +354,18 @@ def test_a_second_signal_cancels(number: int) -> None:
     )
     assert said[:2] == ["cancelled", "True"], errors
     assert said[3] == "0"
+
+
+def test_a_signal_at_the_very_start() -> None:
+    """D33 signals: a signal that comes the moment run begins to wait is not missed."""
+    said, errors, _ = run("""
+        for number in range(100):
+            queue = EnvelopeQueue("q", workers=1)
+            queue.send(Envelope(lambda ctx, envelope: os.kill(os.getpid(), signal.SIGTERM)))
+            assert queue.run().state.name == "STOPPED"
+        say("end")
+    """)
+    assert said == ["end"], errors
 
 
 def test_run_restores_the_handlers() -> None:

@@ -39,9 +39,11 @@ class EnvelopeFuture(Future[Any]):
             return self.cancelled()
         if not owner._detach(self._key, self):
             return self.cancelled()
-        super().cancel()
-        self.set_running_or_notify_cancel()
-        self._let_go()
+        try:
+            super().cancel()
+        finally:  # a callback may raise what ends a program: those who wait are told all the same
+            self.set_running_or_notify_cancel()
+            self._let_go()
         return True
 
     def running(self) -> bool:

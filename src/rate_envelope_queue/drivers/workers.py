@@ -75,6 +75,7 @@ def execute(queue: EnvelopeQueue, runner: Runner, handle: Handle) -> Verdict:
             runner.was_backed_off = notes.backed_off
             runner.planned = 0.0 if notes.planned is None else notes.planned
             context = notes.context
+            notes = None  # it holds the futures, and a failure's traceback this frame: without this, a cycle
     else:
         envelope = handle
     plan = envelope._policy.plan

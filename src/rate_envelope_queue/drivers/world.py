@@ -127,6 +127,7 @@ class VirtualClock:
             sleeper = Sleeper()
             sleeper.is_met = is_met
             self.block(sleeper, until)
+            sleeper.is_met = None
             return is_met()
         goal = Goal(until, is_met)
         self._drive(goal)
@@ -167,6 +168,7 @@ class VirtualClock:
         self._goal = goal
         self._hand_to_a_carrier()
         goal.bell.acquire()
+        goal.is_met = None  # a failure's traceback may hold the carrier's frame, and that the goal
         leaving, self._leaving = self._leaving, []
         for carrier in leaving:
             carrier.join()

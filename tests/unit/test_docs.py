@@ -1,0 +1,24 @@
+"""The Python blocks of the documentation are run, each in a namespace of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .test_doctests import Block, blocks, execute
+
+DOCS = Path(__file__).parents[2] / "docs"
+FOUND = [(path.name, block) for path in sorted(DOCS.glob("*.md")) for block in blocks(path.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize(("name", "block"), FOUND, ids=[f"{name}:{block.line}" for name, block in FOUND])
+def test_a_block_of_the_docs(name: str, block: Block) -> None:
+    """What a page shows runs, and its own assertions hold."""
+    if block.reason is None:
+        execute(block, name)
+
+
+def test_there_are_blocks() -> None:
+    """The guide is found: else the test above would show nothing."""
+    assert {name for name, _ in FOUND} >= {"guide.md"}
