@@ -359,7 +359,7 @@ def test_a_second_signal_cancels(number: int) -> None:
 def test_a_signal_at_the_very_start() -> None:
     """D33 signals: a signal that comes the moment run begins to wait is not missed."""
     said, errors, _ = run("""
-        for number in range(100):
+        for number in range(300):
             queue = EnvelopeQueue("q", workers=1)
             queue.send(Envelope(lambda ctx, envelope: os.kill(os.getpid(), signal.SIGTERM)))
             assert queue.run().state.name == "STOPPED"

@@ -190,6 +190,7 @@ class QueueFront(Guarded):
     @property
     def clock(self) -> Any:
         """The clock it was made with."""
+        self._refuse_if_forked()
         return self._clock
 
     @property
@@ -247,6 +248,7 @@ class QueueFront(Guarded):
 
         Raises `InvalidEnvelopeError` when the type has a handler already.
         """
+        self._refuse_if_forked()
 
         def decorate(invoke: Callable[..., Any]) -> EnvelopeType[Any]:
             if type in self._types:

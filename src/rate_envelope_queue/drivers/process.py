@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .threads import EnvelopeQueue
 
 EXIT_TIMEOUT = 5.0  # seconds for all queues that are still running when the interpreter exits
+
+LOOK_AGAIN = 0.25  # seconds; a signal that comes just before a wait begins is noted only when the wait ends
 
 _queues: WeakSet[QueueFront] = WeakSet()
 _lock = threading.Lock()
@@ -83,7 +85,11 @@ def serve(queue: EnvelopeQueue, inbox: SimpleQueue[Any]) -> None:
     """Until *queue* has stopped: the first signal in *inbox* stops it, a second cancels what still runs."""
     signals = 0
     while queue.state not in (QueueState.STOPPED, QueueState.TERMINATED):
-        if inbox.get() is not None:
+        try:
+            note = inbox.get(timeout=LOOK_AGAIN)
+        except Empty:
+            continue
+        if note is not None:
             signals += 1
             queue.stop(wait=False, timeout=0.0 if signals > 1 else None)
 

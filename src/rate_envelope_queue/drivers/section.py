@@ -114,7 +114,9 @@ class Guarded:
     def _forked(self) -> None:
         """In the child of a fork."""
         machine = self._machine
-        if machine.state is QueueState.INIT and not machine.entries and not machine.is_busy:
+        if machine.state is QueueState.INIT and not machine.entries and not machine.ready:
+            machine.is_busy = False  # a thread of the parent may have been inside
+            self._insiders.clear()
             self._set_lock(threading.RLock())
             self._plans.renew_locks()
         else:

@@ -323,6 +323,7 @@ class EnvelopeQueue(QueueFront):
         pool = self._pool
         if pool is not None and self._machine.ticket is ticket:
             self._close(pool)
+            forget(self._tick)
             if self._options.stuck_after is not None:
                 forget(self._watch_stuck)
         inbox = self._run_inbox
@@ -394,6 +395,7 @@ class EnvelopeQueue(QueueFront):
         """A `concurrent.futures.Executor` over this queue. Its shutdown affects only its own futures."""
         from ..executor import QueueExecutor
 
+        self._refuse_if_forked()
         return QueueExecutor(self)
 
     def __enter__(self) -> Self:
@@ -408,6 +410,7 @@ class EnvelopeQueue(QueueFront):
     @property
     def lifespan(self) -> Callable[..., Any]:
         """For Starlette and FastAPI: `FastAPI(lifespan=queue.lifespan)` starts and stops the queue with the app."""
+        self._refuse_if_forked()
 
         @asynccontextmanager
         async def lifespan(app: object = None) -> AsyncIterator[None]:
