@@ -215,7 +215,8 @@ def test_fork_while_a_thread_asks_it() -> None:
             if child == 0:
                 queue.send(Envelope(lambda ctx, envelope: None))
                 queue.start()
-                os._exit(0 if queue.stop().succeeded == 1 else 1)
+                queue.stop()
+                os._exit(0 if queue.stats().succeeded == 1 else 1)
             assert os.waitpid(child, 0)[1] == 0
         over.set()
         say("end")

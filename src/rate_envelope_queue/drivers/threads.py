@@ -260,9 +260,8 @@ class EnvelopeQueue(QueueFront):
 
     def _stop(self, mode: StopMode, wait: bool | None, timeout: Any, grace: Any, *, is_ending: bool) -> StopReport:
         limit, extra = checked_timeouts(timeout, grace)
-        waits = self._options.wait_on_stop if wait is None else checked_flag(wait, "wait")
         is_inside = self._is_inside()
-        waits = waits and not is_inside
+        waits = (self._options.wait_on_stop if wait is None else checked_flag(wait, "wait")) and not is_inside
         waiter = self._new_waiter()
         machine = self._machine
 
