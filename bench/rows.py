@@ -56,7 +56,7 @@ def noop_simplequeue(effort: Effort) -> list[Row]:
 
 def built_simplequeue(effort: Effort) -> list[Row]:
     """Envelopes and tuples that are built inside the timing."""
-    count, rows = effort.of(100_000), []
+    count, rows = effort.of(50_000), []
     for workers in CREWS:
         found = alternate(
             {"ours": who.builds(workers, count), "theirs": who.simple_queue(workers, count, build=True)}, effort.rounds
@@ -76,7 +76,7 @@ def built_simplequeue(effort: Effort) -> list[Row]:
 
 def batches(effort: Effort) -> list[Row]:
     """A hundred envelopes a `send`, against one."""
-    count, rows = effort.of(100_000), []
+    count, rows = effort.of(50_000), []
     for workers in CREWS:
         found = alternate(
             {
@@ -228,7 +228,7 @@ def delayed(effort: Effort) -> list[Row]:
     """Memory of a million delayed envelopes, and whether the price of one grows with their number."""
     top = effort.delayed
     sizes = [size for size in (1_000, 10_000, 100_000, 1_000_000) if size <= top]
-    memory = subprocesses.memory(top, 2)  # the same each time, but for the pages of the allocator
+    memory = subprocesses.memory(top, 1)  # four runs agreed within a byte
     costs = subprocesses.costs(sizes, 5)
     rows = [
         Row("delayed-bytes", f"{top:,} delayed, each", "B", memory["bytes"], kind="figure", target=480, note=MEMORY),

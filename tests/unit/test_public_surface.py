@@ -322,7 +322,7 @@ def test_what_a_decision_says(decision: Decision, facts: tuple[Any, ...]) -> Non
 # Errors
 
 
-HIERARCHY = {
+HIERARCHY: dict[str, list[str | type[Exception]]] = {
     "EnvelopeQueueError": [Exception],
     "InvalidEnvelopeError": ["EnvelopeQueueError", ValueError],
     "InvalidIntervalError": ["InvalidEnvelopeError"],
