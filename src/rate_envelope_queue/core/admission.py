@@ -120,6 +120,8 @@ class Admission(Book):
             else:
                 self.coalesced += 1
                 self._coalesce(envelope, entry, first_due, planned, future, context)
+        if self.joiners:
+            self.rest()  # a periodic may have taken the place of the last one-off
         return new
 
     def _admit(self, envelope: Envelope, due: float | None, planned: float | None, future: Any, context: Any) -> None:
@@ -201,10 +203,7 @@ class Admission(Book):
             notes.context = context
 
     def _count_periodic(self, old: Envelope, new: Envelope) -> None:
-        was, will_be = old._policy.timetable is not None, new._policy.timetable is not None
-        self.periodics += will_be - was
-        if will_be and not was:
-            self.rest()  # the last one-off may have gone
+        self.periodics += (new._policy.timetable is not None) - (old._policy.timetable is not None)
 
     def take_resend(self, entry: Entry) -> float:
         """Make *entry* what its pending re-send asked for; when that is due."""
