@@ -90,8 +90,9 @@ class Machine(Admission):
         ready = self.ready
         while ready and not self._is_live(ready[0]):
             self._start(ready.popleft())
-        if not ready:
-            return False
+        return bool(ready) and self._is_token_due()
+
+    def _is_token_due(self) -> bool:
         assert self.rate is not None
         now = self.clock()
         if self.reserved is None:
