@@ -58,9 +58,18 @@ def calls(function: Callable[[], Any]) -> Envelope[Any]:
     return Envelope(lambda ctx, envelope: function())
 
 
+EARLIER: list[threading.Thread] = []  # carriers that other tests left blocked in the middle of user code
+
+
+@pytest.fixture(autouse=True)
+def note_earlier_carriers() -> None:
+    """Only the carriers of the test itself count."""
+    EARLIER[:] = [thread for thread in threading.enumerate() if "carrier" in thread.name]
+
+
 def carriers() -> list[threading.Thread]:
     """The threads on which simulated queues run user code."""
-    return [thread for thread in threading.enumerate() if "carrier" in thread.name]
+    return [thread for thread in threading.enumerate() if "carrier" in thread.name and thread not in EARLIER]
 
 
 def no_carriers_left() -> None:
