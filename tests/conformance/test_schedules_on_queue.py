@@ -507,6 +507,17 @@ def test_a_schedule_of_the_users() -> None:
     assert schedule.asked == [(5, 5, 7), (14, 14, 16), (17, 17, 19), (39, 39, 41)]
 
 
+def test_a_schedule_is_told_its_last_answer_after_an_early_run() -> None:
+    """3, 4: sent again during a run, it runs once more at once; the schedule is then told the answer it gave before,
+    which lies ahead."""
+    schedule = Planned(0, 7, 20)
+    lab = Lab(schedule, takes=2).send()
+    lab.advance(1)
+    lab.queue.send(lab.envelope)
+    assert lab.advance(30) == [0, 2, 24]
+    assert schedule.asked == [(0, 0, 2), (9, 2, 4), (24, 24, 26)]
+
+
 def test_a_schedule_that_answers_with_the_past_means_at_once() -> None:
     """3: an answer that is not after now means at once; other work still gets its turn between the runs."""
     lab = Lab(Planned(-100, -5, 0, -1))

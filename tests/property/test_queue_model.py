@@ -8,6 +8,9 @@ do it: effects are taken and reported as delivered after each call. `REQ_SOAK=1`
 from __future__ import annotations
 
 import os
+import random
+import sys
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -18,7 +21,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -292,9 +294,10 @@ PLAIN = [Envelope(handler, id=number) for number in range(4)]
 KEYED = [Envelope(handler, id=name, key=name[0]) for name in ("k1", "k2", "p1")]
 PERIODIC = [Envelope(handler, id="p2", key="p", interval=PERIOD), Envelope(handler, id="q", interval=PERIOD)]
 ALL = PLAIN + KEYED + PERIODIC
-envelopes = st.sampled_from(ALL)
-delays = st.sampled_from([0.0, 0.0, 1.0, 2.0, 5.0])
-pick = st.integers(0, 20)
+BATCHES = [[envelope] for envelope in ALL * 2]
+BATCHES += [[one, other] for one in ALL for other in ALL]
+BATCHES += [[one, *PLAIN[:2], other] for one in KEYED + PERIODIC for other in ALL]
+DELAYS = (0.0, 0.0, 0.0, 1.0, 2.0, 5.0)
 
 
 class Comparison(RuleBasedStateMachine):
@@ -309,6 +312,7 @@ class Comparison(RuleBasedStateMachine):
     )
     def begin(self, capacity: int | None, limit: int, replaces: bool, starts: bool, eager: bool) -> None:
         self.steps = 0
+        self.log: list[Any] = []  # what was done, for who reads a failure
         self.is_eager = eager  # workers take what they are given, mostly
         self.world = World(workers=limit, started=False, capacity=capacity, is_replacing=replaces)
         self.model = Model(float("inf") if capacity is None else capacity, limit, replaces=replaces)
@@ -317,6 +321,7 @@ class Comparison(RuleBasedStateMachine):
         self.seats: list[tuple[Any, Any]] = []
         if starts:
             self.both(self.world.machine.start, self.model.start)
+        self.begun = {"capacity": capacity, "limit": limit, "replaces": replaces, "starts": starts, "eager": eager}
 
     def both(self, real: Callable[[], Any], naive: Callable[[], Any]) -> Any:
         """The answer of both, which must be the same; or the error, of the same class, which changed nothing."""
@@ -335,10 +340,6 @@ class Comparison(RuleBasedStateMachine):
         self.steps += 1
         self.world.done()
         self.model.rest()
-
-    def turn(self, every: int, which: int) -> bool:
-        """For rules that are always possible and say little: rarer than those that need a situation."""
-        return self.steps % every == which
 
     # What drivers do
 
@@ -372,72 +373,69 @@ class Comparison(RuleBasedStateMachine):
     def _waits(self) -> list[Hashable]:
         return [key for key, row in self.model.book.items() if row.phase != "running"]
 
-    # Rules
+    # Steps. One rule chooses among those that are possible now, so that the rare situations are reached.
 
-    @rule(batch=st.lists(envelopes, min_size=1, max_size=4), delay=delays)
+    @rule(data=st.data())
+    def step(self, data: st.DataObject) -> None:
+        self.choose(lambda choices: data.draw(st.sampled_from(choices)))
+
+    def choose(self, choice: Callable[[Sequence[Any]], Any]) -> None:
+        possible = [action for action in ACTIONS if action.is_possible(self)]
+        action = choice([action for action in possible for _ in range(action.weight)])
+        arguments = {name: choice(choices) for name, choices in action.arguments.items()}
+        self.log.append((action, arguments))
+        action.do(self, **arguments)
+
     def send(self, batch: list[Envelope], delay: float) -> None:
         if self._send(batch, delay) is CapacityExceededError:
             event("refused for capacity")
         if self.is_eager:
-            self.take_all()
+            self._take_all()
 
-    @rule(envelope=envelopes, delay=delays)
-    def send_one(self, envelope: Envelope, delay: float) -> None:
-        self._send([envelope], delay)
-        if self.is_eager:
-            self.take_all()
+    def send_again(self, index: int, delay: float) -> None:
+        """What runs, or else what is delayed; with a key, maybe another envelope."""
+        if self.model.active():
+            self._resend_running(index, delay)
+        else:
+            event("sent again while delayed")
+            key = self.model.delayed[index % len(self.model.delayed)][2]
+            self._send([self.model.book[key].envelope], delay)
 
-    @precondition(lambda self: self.model.active() and self.model.state is RUNNING)
-    @rule(index=pick, delay=delays, other=st.booleans())
-    def resend_running(self, index: int, delay: float, other: bool) -> None:
+    def _resend_running(self, index: int, delay: float) -> None:
         key = self._running(index)
         same = [envelope for envelope in ALL if key_of(envelope) == key]
         event("sent again while running")
-        self._send([same[other % len(same)]], delay)
+        self._send([same[index % len(same)]], delay)
 
-    @precondition(lambda self: self.model.delayed and self.model.state is RUNNING)
-    @rule(index=pick, delay=delays)
-    def resend_delayed(self, index: int, delay: float) -> None:
-        key = self.model.delayed[index % len(self.model.delayed)][2]
-        self._send([self.model.book[key].envelope], delay)
-
-    @precondition(lambda self: self.turn(2, 0))
-    @rule(envelope=st.sampled_from(PLAIN + KEYED))
-    def submit(self, envelope: Envelope) -> None:
+    def submit(self, envelope: Envelope, sends: bool, cancels: bool) -> None:
+        """Submit, maybe send as well, maybe cancel the future: a plain send keeps the entry in."""
+        if sends:
+            self._send([envelope])
         future = len(self.futures)
         if not isinstance(self._send([envelope], 0.0, future), type):
             self.futures.append((key_of(envelope), future))
+            if cancels:
+                self.detach(0)
 
-    @precondition(lambda self: self.futures)
-    @rule(index=pick)
     def detach(self, index: int) -> None:
         key, future = self.futures[-1 - index % len(self.futures)]
         if self.both(lambda: self.world.machine.detach(key, future), lambda: self.model.detach(key, future)):
             event("a future was cancelled")
 
-    @precondition(lambda self: self.model.ready or self.model.delayed)
-    @rule()
-    def take(self) -> None:
+    def take(self, many: bool) -> None:
+        self._take()
+        if many:
+            self._take_all()
+
+    def _take(self) -> None:
         self._took(self.world.machine.turn(None, None, None), self.model.take())
         self.settle()
 
-    @precondition(lambda self: self._could_take())
-    @rule()
-    def take_more(self) -> None:
-        self.take()
-
-    @precondition(lambda self: self._could_take())
-    @rule()
-    def take_all(self) -> None:
-        while self._could_take():
-            self.take()
-
-    def _could_take(self) -> bool:
+    def _take_all(self) -> None:
         model = self.model
-        return bool(model.may_run() and model.ready and len(model.active()) < model.limit)
+        while model.may_run() and model.ready and len(model.active()) < model.limit:
+            self._take()
 
-    @precondition(lambda self: self.handles)
-    @rule(index=pick, how=pick, after=st.sampled_from([0.0, 1.0, 4.0]), takes=st.booleans())
     def finish(self, index: int, how: int, after: float, takes: bool) -> None:
         handle, key = self.handles.pop(index % len(self.handles))
         kind, verdict = self._verdict(envelope_of(handle), how, after)
@@ -453,16 +451,6 @@ class Comparison(RuleBasedStateMachine):
             self.model.finish(key, kind, verdict)
         self.settle()
 
-    @precondition(lambda self: self.handles)
-    @rule(index=pick)
-    def finish_well(self, index: int) -> None:
-        self.finish(index, 0, 0.0, True)
-
-    @precondition(lambda self: self.handles and self.model.state is STOPPING)
-    @rule(index=pick, how=pick, after=st.sampled_from([0.0, 4.0]))
-    def finish_while_stopping(self, index: int, how: int, after: float) -> None:
-        self.finish(index, how, after, True)
-
     def _verdict(self, envelope: Envelope, how: int, after: float) -> tuple[str, Verdict]:
         if envelope.is_periodic:
             due = self.world.now + PERIOD
@@ -475,98 +463,79 @@ class Comparison(RuleBasedStateMachine):
         ways += [("stopped", stopped(ValueError())), ("cancelled", cancelled())]
         return ways[how % len(ways)]
 
-    @precondition(lambda self: self.turn(2, 1))
-    @rule(seconds=st.sampled_from([1.0, 2.0, 7.0]))
-    def advance(self, seconds: float) -> None:
+    def advance(self, seconds: float | None) -> None:
+        """Time goes on, by *seconds* or to the first due time; whoever is free may take what is due."""
+        if seconds is None:
+            seconds = max(0.0, min(self.model.delayed)[0] - self.model.now) if self.model.delayed else 0.0
+        self._advance(seconds)
+        self._take()
+
+    def _advance(self, seconds: float) -> None:
         self.model.now += seconds
         self.model.tick()
         self.world.at(self.model.now)
 
-    @precondition(lambda self: self.model.delayed)
-    @rule()
-    def come_due(self) -> None:
-        """Time goes on to the first due time; whoever is free may take it."""
-        self.advance(max(0.0, min(self.model.delayed)[0] - self.model.now))
-        self.take()
-
-    @precondition(lambda self: self.turn(8, 5))
-    @rule(envelope=envelopes)
-    def cancel(self, envelope: Envelope) -> None:
-        key = key_of(envelope)
-        self.both(lambda: self.world.machine.cancel(key), lambda: self.model.cancel(key))
-
-    @precondition(lambda self: self.model.active())
-    @rule(index=pick)
-    def cancel_running(self, index: int) -> None:
-        key = self._running(index)
-        event("cancelled while running")
-        assert self.both(lambda: self.world.machine.cancel(key), lambda: self.model.cancel(key)) is True
-
-    @precondition(lambda self: self._waits())
-    @rule(index=pick)
-    def cancel_waiting(self, index: int) -> None:
-        key = self._waits()[index % len(self._waits())]
-        assert self.both(lambda: self.world.machine.cancel(key), lambda: self.model.cancel(key)) is True
-
-    @precondition(lambda self: self._waits() and self.model.state in (INIT, RUNNING))
-    @rule(index=pick, times=st.integers(1, 2))
-    def cancel_and_send_again(self, index: int, times: int) -> None:
-        """Its old places in the ready queue and among the delays must stay void."""
-        row = self.model.book[self._waits()[index % len(self._waits())]]
+    def cancel(self, index: int, times: int) -> None:
+        """What is in the queue; what waited maybe sent and cancelled again: its old places must stay void."""
+        key = list(self.model.book)[index % len(self.model.book)]
+        row = self.model.book[key]
+        event(f"cancelled while {row.phase}")
+        assert self._cancel(key) is True
         for _ in range(times):
-            self.cancel(row.envelope)
             self._send([row.envelope])
+            if times == 2:
+                self._cancel(key)
 
-    @precondition(lambda self: self.steps > 10 and self.turn(8, 4))
-    @rule()
-    def clear(self) -> None:
-        self.both(self.world.machine.clear, self.model.clear)
+    def _cancel(self, key: Hashable) -> Any:
+        return self.both(lambda: self.world.machine.cancel(key), lambda: self.model.cancel(key))
 
-    @precondition(lambda self: self.model.state is not RUNNING or self.turn(8, 0))
-    @rule()
-    def start(self) -> None:
+    def control(self, what: str, index: int) -> None:
+        if what == "pause":
+            self.model.is_paused = True
+            self.both(self.world.machine.pause, lambda: None)
+        elif what == "resize":
+            self.model.limit = 1 + index % 4
+            self.both(lambda: self.world.machine.resize(1 + index % 4), lambda: None)
+        elif what == "cancel":
+            self._cancel(key_of(ALL[index % len(ALL)]))
+        else:
+            self.both(self.world.machine.clear, self.model.clear)
+
+    def go_on(self, resumes: bool, starts: bool) -> None:
+        if resumes:
+            self.model.is_paused = False
+            self.both(self.world.machine.resume, lambda: None)
+        if starts:
+            self._start()
+
+    def _start(self) -> None:
         self.both(self.world.machine.start, self.model.start)
         if self.is_eager:
-            self.take_all()
+            self._take_all()
 
-    @precondition(lambda self: self.model.is_paused or self.model.state in (INIT, STOPPED))
-    @rule()
-    def go_on(self) -> None:
-        self.resume()
-        self.start()
-
-    @precondition(lambda self: self.model.active() or self.turn(4, 2))
-    @rule(
-        mode=st.sampled_from(StopMode),
-        timeout=st.sampled_from([None, None, 0.0, 1.0, 3.0]),
-        grace=st.sampled_from([0.0, 2.0]),
-    )
-    def stop(self, mode: StopMode, timeout: float | None, grace: float) -> None:
+    def stop(self, mode: StopMode, timeout: float | None, grace: float, resent: bool, delay: float, index: int) -> None:
+        """A stop; maybe what runs was sent again just before, and is due meanwhile."""
+        if resent and self.model.active() and self.model.state is RUNNING:
+            self._resend_running(index, delay)
+            self._advance(delay)
+            event("stopped with a re-send pending")
         self._stop(mode, timeout, grace, is_ending=False)
 
-    @precondition(lambda self: self.model.active() and self.model.state is RUNNING)
-    @rule(resent=st.booleans(), delay=delays, index=pick)
     def abandon(self, resent: bool, delay: float, index: int) -> None:
+        """A stop that gives up at once, and a start; maybe what runs was sent again just before, or just after."""
+        key = self._running(index)
+        envelope = self.model.book[key].envelope
         if resent:
-            self.resend_running(index, delay, False)
+            self._resend_running(index, delay)
             event("abandoned with a re-send pending")
         self._stop(StopMode.STOP, 0.0, 0.0, is_ending=False)
-        self.start()
+        self._start()
+        if not resent:
+            self._send([envelope], delay)
 
-    @precondition(lambda self: self.model.active() and self.model.state is RUNNING)
-    @rule(index=pick, delay=delays, seconds=st.sampled_from([0.0, 2.0]), mode=st.sampled_from(StopMode))
-    def stop_after_a_resend(self, index: int, delay: float, seconds: float, mode: StopMode) -> None:
-        """Sent again while running, maybe due already, and then the queue stops."""
-        self.resend_running(index, delay, False)
-        self.advance(seconds)
-        self._stop(mode, None, 0.0, is_ending=False)
-        event("stopped with a re-send pending")
-
-    @precondition(lambda self: self.steps > 25)
-    @rule(timeout=st.sampled_from([None, 0.0, 1.0]), resent=st.booleans(), index=pick)
     def terminate(self, timeout: float | None, resent: bool, index: int) -> None:
         if resent and self.model.active() and self.model.state is RUNNING:
-            self.resend_running(index, 0.0, False)
+            self._resend_running(index, 0.0)
         self._stop(StopMode.STOP, timeout, 0.0, is_ending=True)
 
     def _stop(self, mode: StopMode, timeout: float | None, grace: float, *, is_ending: bool) -> None:
@@ -575,27 +544,20 @@ class Comparison(RuleBasedStateMachine):
             lambda: self.model.stop(mode, timeout, grace, is_ending=is_ending),
         )
 
-    @precondition(lambda self: self.turn(8, 1))
-    @rule()
-    def pause(self) -> None:
-        self.model.is_paused = True
-        self.both(self.world.machine.pause, lambda: None)
+    def wait_for_room(self, batch: list[Envelope], crowds: bool, many: int) -> None:
+        """A seat; or the queue is nearly filled first, a batch waits, and behind it one that might fit."""
+        if not crowds:
+            self._sit(batch)
+            return
+        absent = [envelope for envelope in PLAIN + KEYED[:1] if key_of(envelope) not in self.model.book]
+        while absent and len(self.model.book) < self.model.capacity - (many > 1):
+            if isinstance(self._send([absent.pop()]), type):
+                return
+        if len(absent) > 1:
+            self._sit(absent[:many])
+            self._sit(absent[-1:])
 
-    @precondition(lambda self: self.model.is_paused or self.turn(8, 2))
-    @rule()
-    def resume(self) -> None:
-        self.model.is_paused = False
-        self.both(self.world.machine.resume, lambda: None)
-
-    @precondition(lambda self: self.turn(8, 3))
-    @rule(limit=st.integers(1, 4))
-    def resize(self, limit: int) -> None:
-        self.model.limit = limit
-        self.both(lambda: self.world.machine.resize(limit), lambda: None)
-
-    @precondition(lambda self: self.turn(4, 1))
-    @rule(batch=st.lists(envelopes, min_size=1, max_size=3))
-    def wait_for_room(self, batch: list[Envelope]) -> None:
+    def _sit(self, batch: list[Envelope]) -> None:
         starts = {envelope: (self.world.now, None) for envelope in batch if envelope.is_periodic}
         machine, model = self.world.machine, self.model
         found: list[Any] = []
@@ -619,19 +581,6 @@ class Comparison(RuleBasedStateMachine):
             event("waits for room")
             self.seats.append((found[0], model.seats[-1]))
 
-    @precondition(lambda self: self.model.capacity in (2, 3) and self.model.state in (INIT, RUNNING))
-    @rule(many=st.integers(1, 3))
-    def crowd(self, many: int) -> None:
-        """The queue is nearly filled, then a batch waits for room, and behind it one that might fit."""
-        absent = [envelope for envelope in PLAIN + KEYED[:1] if key_of(envelope) not in self.model.book]
-        while absent and len(self.model.book) < self.model.capacity - (many > 1):
-            self._send([absent.pop()])
-        if absent:
-            self.wait_for_room(absent[:many])
-            self.wait_for_room(absent[-1:])
-
-    @precondition(lambda self: self.model.seats)
-    @rule(index=pick)
     def give_up(self, index: int) -> None:
         place = self.model.seats[index % len(self.model.seats)]
         (seat,) = [real for real, other in self.seats if other is place]
@@ -715,15 +664,88 @@ class Comparison(RuleBasedStateMachine):
         self.the_answers_are_the_same()
 
 
+class Action:
+    """One kind of step: what it does, how often it is chosen, when it is possible, and what its arguments may be."""
+
+    def __init__(self, do: Any, weight: int, when: Any = lambda test: True, **arguments: Sequence[Any]) -> None:
+        self.do = do
+        self.weight = weight
+        self.is_possible = when
+        self.arguments = arguments
+
+    def __repr__(self) -> str:
+        return str(self.do.__name__)
+
+
+PICK = range(12)
+YES_NO = (False, True)
+ACTIONS = [
+    Action(Comparison.send, 5, batch=BATCHES, delay=DELAYS),
+    Action(
+        Comparison.send_again,
+        4,
+        lambda test: test.model.state is RUNNING and (test.model.active() or test.model.delayed),
+        index=PICK,
+        delay=DELAYS,
+    ),
+    Action(Comparison.submit, 3, envelope=PLAIN + KEYED, sends=YES_NO, cancels=YES_NO),
+    Action(Comparison.detach, 2, lambda test: test.futures, index=PICK),
+    Action(Comparison.take, 5, many=YES_NO),
+    Action(Comparison.finish, 8, lambda test: test.handles, index=PICK, how=PICK, after=(0.0, 1.0, 4.0), takes=YES_NO),
+    Action(Comparison.advance, 4, seconds=(None, None, 1.0, 2.0, 7.0)),
+    Action(Comparison.cancel, 3, lambda test: test.model.book, index=PICK, times=(0, 1, 2)),
+    Action(Comparison.control, 1, what=("pause", "pause", "resize", "resize", "cancel", "clear"), index=PICK),
+    Action(
+        Comparison.go_on,
+        6,
+        lambda test: test.model.is_paused or test.model.state is not RUNNING,
+        resumes=YES_NO,
+        starts=YES_NO,
+    ),
+    Action(
+        Comparison.stop,
+        1,
+        mode=tuple(StopMode),
+        timeout=(None, None, 0.0, 1.0, 3.0),
+        grace=(0.0, 2.0),
+        resent=YES_NO,
+        delay=DELAYS,
+        index=PICK,
+    ),
+    Action(
+        Comparison.abandon,
+        1,
+        lambda test: test.model.active() and test.model.state is RUNNING,
+        resent=YES_NO,
+        delay=DELAYS,
+        index=PICK,
+    ),
+    Action(Comparison.terminate, 1, lambda test: test.steps > 25, timeout=(None, 0.0, 1.0), resent=YES_NO, index=PICK),
+    Action(
+        Comparison.wait_for_room, 3, lambda test: test.model.capacity <= 3, batch=BATCHES, crowds=YES_NO, many=(1, 2, 3)
+    ),
+    Action(Comparison.give_up, 2, lambda test: test.model.seats, index=(0, 0, 1, 2)),
+]
+
+PAIRS = (
+    "refused for capacity", "sent again while running", "sent again while delayed", "a future was cancelled",
+    "an abandoned run ended", "cancelled while ready", "cancelled while delayed", "cancelled while running",
+    "cancelled while blocked", "stopped with a re-send pending", "abandoned with a re-send pending", "waits for room",
+)  # fmt: skip
 IS_LONG = os.environ.get("REQ_SOAK") == "1"
 
 
-@pytest.mark.parametrize("small", [None, 0], ids=["as it is", "debris stays"])
-def test_the_machine_does_what_the_model_does(small: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """I-1 to I-10, I-15 and CONTRACT 3 to 8: random programs of every public call, on the machine and on the model;
-    once more with debris left in short queues too, as it is in long ones."""
-    if small is not None:
-        monkeypatch.setattr(book, "SMALL", small)
+@pytest.fixture(params=[None, 0], ids=["as it is", "debris stays"])
+def debris(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once more with debris left in short queues too, as it is in long ones."""
+    if request.param is not None:
+        monkeypatch.setattr(book, "SMALL", request.param)
+
+
+@pytest.mark.usefixtures("debris")
+def test_the_machine_does_what_the_model_does() -> None:
+    """I-1 to I-10, I-15 and CONTRACT 3 to 8: programs of every public call, on the machine and on the model; a failing
+    one is made as short as it can be."""
     run_state_machine_as_test(
         Comparison,
         settings=settings(
@@ -736,6 +758,26 @@ def test_the_machine_does_what_the_model_does(small: int | None, monkeypatch: py
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.usefixtures("debris")
+def test_random_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same, by a fair dice, which reaches the rare pairs of calls that hypothesis does not: with a fixed seed each
+    program, so that a failure can be run again; every pair listed here was reached."""
+    reached: Counter[str] = Counter()
+    monkeypatch.setattr(sys.modules[__name__], "event", lambda pair: reached.update([pair]))
+    for seed in range(20_000 if IS_LONG else 250):
+        dice, test = random.Random(seed), Comparison()
+        test.begin(dice.choice([1, 2, 3, 5, None]), dice.randint(1, 3), *(dice.random() < 0.5 for _ in range(3)))
+        try:
+            for _ in range(60):
+                test.choose(dice.choice)
+                test.all_is_the_same()
+            test.teardown()
+        except Exception as error:
+            steps = "\n".join(map(repr, test.log))
+            raise AssertionError(f"seed={seed} step={len(test.log)}, begun with {test.begun}\n{steps}") from error
+    assert set(PAIRS) <= reached.keys()
 
 
 def test_a_resend_that_makes_a_one_off_periodic_is_drained() -> None:
@@ -751,3 +793,18 @@ def test_a_resend_that_makes_a_one_off_periodic_is_drained() -> None:
     assert envelope_of(again) is periodic
     world.end(again, next_period(RUN_SUCCEEDED, PERIOD, PERIOD, error=None, is_late=False))
     assert world.report().kept == (periodic,)
+
+
+def test_a_plain_send_keeps_an_entry_whatever_was_noted_since() -> None:
+    """2: the last future's cancel withdraws an entry only when no plain send asked for it: also when the first thing
+    to be noted of it was a backoff, or a re-send while it ran. Found by the random programs."""
+    for backed_off in (True, False):
+        world, envelope = World(), KEYED[0]
+        world.send(envelope)
+        handle = world.take()
+        if not backed_off:
+            world.send(envelope)
+        world.end(handle, retry(1.0, backed_off=backed_off))
+        world.send(envelope, future=7)
+        assert world.done(world.machine.detach(key_of(envelope), 7)) is True
+        assert list(world.machine.envelopes()) == [envelope]

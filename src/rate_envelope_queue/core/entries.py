@@ -70,6 +70,7 @@ class Entry:
         notes = self.notes
         if notes is None:
             notes = self.notes = Notes()
+            notes.is_pinned = True  # nothing was noted so far: a plain send brought it
         return notes
 
 
