@@ -124,8 +124,8 @@ class Lanes:
         for negated in self._order:
             lane = self._by_priority[-negated]
             if lane:
-                return lane
-        return self._by_priority[0]  # empty, too: taking from it says so
+                break
+        return lane  # when all are empty the last: taking from it says so
 
     def popleft(self) -> Handle:
         """Take the first of the highest priority."""
