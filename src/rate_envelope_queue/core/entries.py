@@ -121,11 +121,12 @@ class Lanes:
             self.append(handle)
 
     def _first(self) -> deque[Handle]:
+        lane = self._by_priority[0]
         for negated in self._order:
             lane = self._by_priority[-negated]
             if lane:
                 break
-        return lane  # when all are empty the last: taking from it says so
+        return lane  # empty when all are: taking from it says so
 
     def popleft(self) -> Handle:
         """Take the first of the highest priority."""
