@@ -291,3 +291,15 @@ def test_stop_of_an_idle_queue_is_quick(h: Harness) -> None:
         began_at = h.now()
         queue.stop()
         assert h.now() - began_at == h.about(0)
+
+
+def test_a_stop_that_joins_late_waits_for_the_threads(h: Harness) -> None:
+    """7: State stopped means that nothing of this queue runs: also for a stop that finds the queue stopped already."""
+    queue = h.queue(workers=16)
+    for _ in range(20):
+        queue.start()
+        queue.stop(wait=False)
+        while queue.state is not QueueState.STOPPED:
+            threading.Event().wait(0.001)
+        queue.stop()
+        assert [thread.name for thread in threading.enumerate() if thread.name.startswith("q-")] == []

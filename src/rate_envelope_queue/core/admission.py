@@ -155,17 +155,13 @@ class Admission(Book):
         if entry is None and future is None:
             return
         entry = self._note(key_of(envelope), entry)
-        if future is None:
-            if entry.notes is not None:
-                entry.notes.is_pinned = True
-        else:
-            notes = entry.notes
-            if notes is None:
-                notes = entry.noted()
-                notes.is_pinned = True
+        if future is not None:
+            notes = entry.noted()
             if notes.futures is None:
                 notes.futures = []
             notes.futures.append(future)
+        elif entry.notes is not None:
+            entry.notes.is_pinned = True
         if entry.phase == RUNNING:
             self._resend(entry, envelope, due, planned, context)
             return

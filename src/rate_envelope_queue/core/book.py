@@ -34,12 +34,11 @@ class Book:
     """The state of one queue and the moves that keep it consistent. `Admission` and `Machine` add the rules."""
 
     __slots__ = (
-        "abandoned", "abandoned_ended", "active", "calm", "capacity", "clock", "coalesced", "delays", "delivering",
-        "dropped", "entries", "ghosts", "heap", "is_busy", "is_capturing", "is_ending", "is_observed",
-        "is_paused", "is_replacing",
-        "joiners", "last_report", "late", "limit", "outbox", "periodics", "plain_succeeded", "rate", "ready",
-        "refused", "reserved",
-        "returned", "room", "runs_abandoned", "runs_cancelled", "runs_failed", "runs_stopped", "runs_succeeded",
+        "abandoned", "abandoned_ended", "active", "calm", "clock", "coalesced", "delays", "delivering",
+        "dropped", "entries", "ghosts", "heap", "is_busy", "is_capturing", "is_ending", "is_observed", "is_paused",
+        "is_replacing", "joiners", "last_report", "late", "limit", "outbox", "periodics", "plain_succeeded", "rate",
+        "ready", "refused", "reserved", "returned", "room",
+        "runs_abandoned", "runs_cancelled", "runs_failed", "runs_stopped", "runs_succeeded",
         "seats", "skip", "skipped", "stale", "state", "stopped", "succeeded", "swift", "takable", "ticket",
     )  # fmt: skip
 
@@ -55,7 +54,6 @@ class Book:
         is_capturing: bool = False,
     ) -> None:
         self.clock = clock
-        self.capacity = capacity
         self.room: float = inf if capacity is None else capacity
         self.limit = workers
         self.is_replacing = is_replacing
@@ -141,7 +139,6 @@ class Book:
             return entry
         noted = Entry(envelope_of(key, entry))  # without a key the envelope is its own
         notes = noted.noted()
-        notes.is_pinned = True
         if entry is RUNS:
             noted.phase = RUNNING
         else:

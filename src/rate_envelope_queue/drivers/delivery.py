@@ -11,7 +11,7 @@ from ..core import effects
 from ..core.effects import Effect
 from ..core.settle import is_a
 from ..envelope import Envelope
-from ..errors import RetryEnvelope, StopEnvelope
+from ..errors import RetryEnvelope
 from ..results import DeadLetter, Outcome
 from ..text import cause_of, error_text
 from .reporting import Reporter, is_ctrl_c
@@ -34,7 +34,6 @@ class Delivery:
         self._reporter = reporter
         self._wall_utc = wall_utc
         self.letters: deque[DeadLetter] = deque(maxlen=letter_limit)
-        self._forget = forget
         self._actions: dict[str, Callable[..., None]] = {
             effects.DEAD: self._bury,
             effects.ENDED: self._resolve,
@@ -74,8 +73,6 @@ class Delivery:
         self._reporter.dropped(letter)
 
     def _resolve(self, futures: list[Any], outcome: Outcome, error: BaseException | None, value: Any) -> None:
-        if outcome is Outcome.STOPPED and error is None:
-            error = StopEnvelope()
         for future in futures:
             try:
                 future._resolve(outcome, error, value)

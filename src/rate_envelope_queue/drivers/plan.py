@@ -20,7 +20,7 @@ class Plan:
 
     __slots__ = (
         "after", "before", "book", "budget", "deadline", "failure", "floor", "invoke", "is_bare", "is_level",
-        "is_periodic", "policy_type", "stamp_error", "success",
+        "is_periodic", "stamp_error", "success",
     )  # fmt: skip
 
     def __init__(self, book: PlanBook, policy: Policy) -> None:
@@ -36,7 +36,6 @@ class Plan:
         self.is_periodic = policy.timetable is not None
         hooks = (self.before, self.after, self.success)
         self.is_bare = hooks == (None, None, None) and policy.deadline is None and not self.is_periodic
-        self.policy_type = policy.type
         self.stamp_error: BaseException | None = None
         self.invoke: Invoker = policy.invoke
         try:

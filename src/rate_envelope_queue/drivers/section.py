@@ -60,8 +60,8 @@ class Guarded:
         finally:
             if is_inside:
                 self._leave()
-            elif not machine.is_busy and self._lock._is_owned():
-                self._release()
+            else:
+                self._abort_section(is_inside=False)
 
     def _leave(self) -> None:
         """End a section: release, wake, deliver. An interrupt may come at any call and must lose none of it."""
@@ -85,6 +85,7 @@ class Guarded:
                     self._deliver(outbox)
 
     def _abort_section(self, is_inside: bool) -> None:
+        """An exception came in a section, maybe just after the acquire: give the lock back, if it was had."""
         machine = self._machine
         if is_inside:
             machine.is_busy = False

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from ..core.entries import key_of
+from ..core.stopping import Ticket
 from ..core.waiting import Waiter
 from ..durations import timeout as checked_timeout
 from ..envelope import Duration, Envelope, Stamp
@@ -185,7 +186,7 @@ class EnvelopeQueue(QueueFront):
         """
         machine = self._machine
         if machine.state is QueueState.RUNNING:
-            self._call(len, ())
+            self._refuse_if_forked()
             return
         pool = Pool(self, self._new_scope())
         try:
@@ -265,7 +266,7 @@ class EnvelopeQueue(QueueFront):
         waiter = self._new_waiter()
         machine = self._machine
 
-        def begin() -> Any:
+        def begin() -> Ticket | None:
             ticket = machine.stop(mode, limit, extra, is_ending=is_ending, is_inside=is_inside, waited=waits)
             if ticket is not None:
                 self._scope.stopping = True
@@ -275,26 +276,24 @@ class EnvelopeQueue(QueueFront):
 
         ticket = self._call(begin)
         if ticket is None:
-            return machine.last_report or StopReport(mode=mode, state=machine.state, waited=waits)
+            report = machine.last_report or StopReport(mode=mode, state=machine.state, waited=waits)
+            return self._leave_quietly(report) if waits else report
         if not waits:
             self._watch_stop()
-            provisional: StopReport = ticket.provisional(self._clock_now(), is_inside=is_inside, waited=False)
-            so_far: StopReport | None = ticket.report
-            return so_far or provisional
+            return ticket.report or ticket.provisional(self._clock_now(), is_inside=is_inside, waited=False)
         try:
             if ticket.report is None:
                 self._await(waiter, None)
         finally:
             self._watch_stop()
-        report = cast(StopReport, ticket.report)
-        self._leave_quietly(report)
-        return report
+        return self._leave_quietly(cast(StopReport, ticket.report))
 
-    def _leave_quietly(self, report: StopReport) -> None:
+    def _leave_quietly(self, report: StopReport) -> StopReport:
         """Nothing runs any more: wait for the threads to be gone, but for those that were abandoned."""
         pool = self._pool
         if pool is not None and pool.is_closed and not report.abandoned:
             pool.wait_until_left(1.0)
+        return report
 
     def _tick(self) -> None:
         self._call(self._machine.tick, self._clock_now())
