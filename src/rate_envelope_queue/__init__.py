@@ -3,7 +3,7 @@
 from . import events
 from .context import Context
 from .decision import Decision, drop, retry_after, retry_now, retry_with_backoff
-from .drivers.threads import EnvelopeQueue
+from .drivers.threads.queue import EnvelopeQueue
 from .envelope import Envelope, EnvelopeType
 from .errors import (
     Cancelled,

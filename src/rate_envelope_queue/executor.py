@@ -14,7 +14,7 @@ from .errors import Cancelled
 from .text import bounded_repr
 
 if TYPE_CHECKING:
-    from .drivers.threads import EnvelopeQueue
+    from .drivers.threads.queue import EnvelopeQueue
 
 A = ParamSpec("A")
 R = TypeVar("R")

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from .drivers.simulated import SimulatedEnvelopeQueue
-from .drivers.threads import EnvelopeQueue
-from .drivers.world import VirtualClock
+from .drivers.simulated.queue import SimulatedEnvelopeQueue
+from .drivers.simulated.world import VirtualClock
+from .drivers.threads.queue import EnvelopeQueue
 from .envelope import Envelope
 from .results import EntryView
 

@@ -77,9 +77,9 @@ def test_the_package_has_doctests() -> None:
     modules = [importlib.import_module(name) for name in MODULES]
     with_examples = {test.name for module in modules for test in finder.find(module) if test.examples}
     assert {
-        "rate_envelope_queue.drivers.threads.EnvelopeQueue",
-        "rate_envelope_queue.drivers.simulated.SimulatedEnvelopeQueue",
-        "rate_envelope_queue.drivers.world.VirtualClock",
+        "rate_envelope_queue.drivers.threads.queue.EnvelopeQueue",
+        "rate_envelope_queue.drivers.simulated.queue.SimulatedEnvelopeQueue",
+        "rate_envelope_queue.drivers.simulated.world.VirtualClock",
         "rate_envelope_queue.envelope.Envelope",
         "rate_envelope_queue.envelope.EnvelopeType",
         "rate_envelope_queue.workqueue.WorkQueue",

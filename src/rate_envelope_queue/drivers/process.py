@@ -19,7 +19,7 @@ from .clock import real_now
 
 if TYPE_CHECKING:
     from .front import QueueFront
-    from .threads import EnvelopeQueue
+    from .threads.queue import EnvelopeQueue
 
 EXIT_TIMEOUT = 5.0  # seconds for all queues that are still running when the interpreter exits
 

@@ -1,7 +1,8 @@
 """The rules of one run that need a clock or user code: budgets, lateness, what to ask, and the verdict.
 
 A Runner belongs to one worker and serves its runs one after another; user code never sees it. The pipelines
-(`run_threads`) call it at fixed points and hold no rule of their own; what follows a run is decided in core/settle.
+(`threads.pipeline`, `aio.pipeline`) call it at fixed points and hold no rule of their own; what follows a run is
+decided in core/settle.
 """
 
 from __future__ import annotations

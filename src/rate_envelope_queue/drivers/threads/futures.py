@@ -6,8 +6,8 @@ from collections.abc import Hashable
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from ..errors import Cancelled, StopEnvelope
-from ..results import Outcome
+from ...errors import Cancelled, StopEnvelope
+from ...results import Outcome
 
 
 class Owner(Protocol):

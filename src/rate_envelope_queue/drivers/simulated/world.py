@@ -18,13 +18,13 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-from ..durations import nonnegative
-from ..durations import seconds as checked_seconds
-from ..errors import QueueStateError
-from .parking import new_bell
+from ...durations import nonnegative
+from ...durations import seconds as checked_seconds
+from ...errors import QueueStateError
+from ..parking import new_bell
 
 if TYPE_CHECKING:
-    from .simulated import SimulatedEnvelopeQueue
+    from .queue import SimulatedEnvelopeQueue
 
 EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -9,14 +9,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from ..context import Context
-from ..core.waiting import Waiter
-from ..results import QueueState, StopReport
-from .futures import EnvelopeFuture
-from .rules import Runner
-from .scope import ThreadScope
-from .threads import EnvelopeQueue
-from .workers import Pool, execute
+from ...context import Context
+from ...core.waiting import Waiter
+from ...results import QueueState, StopReport
+from ..control import Crew
+from ..rules import Runner
+from ..scope import ThreadScope
+from ..threads.futures import EnvelopeFuture
+from ..threads.queue import EnvelopeQueue
+from ..threads.workers import execute
 from .world import Sleeper, VirtualClock
 
 
@@ -167,10 +168,10 @@ class SimulatedEnvelopeQueue(EnvelopeQueue):
     def _randomness(self) -> Callable[[], float]:
         return random.Random(0).random
 
-    def _fill(self, pool: Pool) -> None:
+    def _fill(self, pool: Crew) -> None:
         """No threads: the world runs what may run."""
 
-    def _grow(self, pool: Pool, count: int) -> None:
+    def _grow(self, pool: Crew, count: int) -> None:
         """No threads."""
 
     def _watch_at(self, delay: float, method: Callable[[], None]) -> None:

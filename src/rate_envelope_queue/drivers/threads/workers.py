@@ -11,18 +11,18 @@ import threading
 from _thread import get_ident
 from typing import TYPE_CHECKING, Any
 
-from ..core.entries import Entry, Handle
-from ..core.settle import SUCCESS, Verdict, dropped
-from ..envelope import Envelope
-from .clock import LONGEST_WAIT, give_way
-from .parking import new_bell
-from .plan import Plan
-from .rules import Runner
-from .run_threads import conclude, run
-from .scope import ThreadScope
+from ...core.entries import Entry, Handle
+from ...core.settle import SUCCESS, Verdict, dropped
+from ...envelope import Envelope
+from ..clock import LONGEST_WAIT, give_way
+from ..parking import new_bell
+from ..plan import Plan
+from ..rules import Runner
+from ..scope import ThreadScope
+from .pipeline import conclude, run
 
 if TYPE_CHECKING:
-    from .threads import EnvelopeQueue
+    from .queue import EnvelopeQueue
 
 
 class Pool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..core.settle import Verdict
-from ..envelope import Envelope
-from .plan import Plan
-from .rules import Runner
+from ...core.settle import Verdict
+from ...envelope import Envelope
+from ..plan import Plan
+from ..rules import Runner
 
 
 def run(runner: Runner, plan: Plan, envelope: Envelope) -> Verdict:

@@ -1,0 +1,1 @@
+"""Queues on a virtual clock, for tests."""
