@@ -28,18 +28,16 @@ class Scope:
         self.stopping = False
 
     def wait(self, until: float | None) -> None:
-        """Return when the scope is cancelled or at *until* (monotonic; None: no time), whichever is first."""
+        """Block until the scope is cancelled or until *until* (monotonic; None: no time), whichever is first."""
+        raise NotImplementedError
+
+    async def pause(self, until: float | None, deadline: float | None) -> None:
+        """As `wait`, on an event loop; at *deadline* the run's own task is cancelled, and others come back."""
         raise NotImplementedError
 
 
-class Context:
-    """Handed to handlers and hooks as their first argument. Reading it is safe from any thread.
-
-    >>> def handler(ctx, envelope):
-    ...     while not ctx.wait(0.5):     # True once the deadline has passed or the queue gives up on this run
-    ...         ...                      # poll something
-    ...     ctx.check()                  # raises DeadlineExceeded or Cancelled
-    """
+class RunContext:
+    """What every context tells about its run. Reading it is safe from any thread and from any task."""
 
     __slots__ = ("_attempt", "_deadline", "_scope")
 
@@ -85,6 +83,28 @@ class Context:
             return None
         return max(0.0, self._deadline - self._scope.clock())
 
+    def check(self) -> None:
+        """Raise `Cancelled` or `DeadlineExceeded` when the context has ended, else do nothing."""
+        if self._scope.cancelled:
+            raise Cancelled("the queue gave up on this run: it is stopping")
+        if self.done:
+            raise DeadlineExceeded("the deadline has passed")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} attempt={self._attempt} remaining={self.remaining()}>"
+
+
+class Context(RunContext):
+    """Handed to plain handlers and hooks as their first argument. Reading it is safe from any thread.
+
+    >>> def handler(ctx, envelope):
+    ...     while not ctx.wait(0.5):     # True once the deadline has passed or the queue gives up on this run
+    ...         ...                      # poll something
+    ...     ctx.check()                  # raises DeadlineExceeded or Cancelled
+    """
+
+    __slots__ = ()
+
     def wait(self, seconds: float | timedelta | None = None) -> bool:
         """Sleep *seconds* (None: until the context ends). True when the context ended first.
 
@@ -101,12 +121,26 @@ class Context:
         scope.wait(ends_at)
         return True
 
-    def check(self) -> None:
-        """Raise `Cancelled` or `DeadlineExceeded` when the context has ended, else do nothing."""
-        if self._scope.cancelled:
-            raise Cancelled("the queue gave up on this run: it is stopping")
-        if self.done:
-            raise DeadlineExceeded("the deadline has passed")
 
-    def __repr__(self) -> str:
-        return f"<Context attempt={self._attempt} remaining={self.remaining()}>"
+class AsyncContext(RunContext):
+    """Handed to coroutine handlers and hooks as their first argument.
+
+    At the deadline, and when the queue gives up on the run, what the coroutine awaits is cancelled, `wait` included: a
+    handler need not ask. Tasks that it made are not; they can ask, or wait on the context themselves.
+
+    >>> async def handler(ctx, envelope):
+    ...     while not await ctx.wait(0.5):
+    ...         ...                      # poll something
+    """
+
+    __slots__ = ()
+
+    async def wait(self, seconds: float | timedelta | None = None) -> bool:
+        """Sleep *seconds* (None: until the context ends). True when the context has ended.
+
+        Lets the event loop go on. In the coroutine of the run itself the end of the context comes as a cancellation.
+        """
+        span = timeout(seconds, "seconds")
+        scope = self._scope
+        await scope.pause(None if span is None else scope.clock() + span, self._deadline)
+        return self.done

@@ -38,6 +38,7 @@ Hook = Callable[["Context", "Envelope[Any]"], object]
 FailureHook = Callable[["Context", "Envelope[Any]", BaseException], "Decision | None"]
 
 DEFAULT_MAX_ATTEMPTS = 25
+THREADS, LOOP = "threads", "loop"  # marks of plain envelopes: without and with coroutine functions
 
 
 class Policy:
@@ -56,10 +57,10 @@ class Policy:
         "has_coroutines",
         "interval",
         "invoke",
-        "is_plain",
         "is_quiet",
         "max_attempts",
         "options",
+        "plain_for",
         "plan",
         "priority",
         "schedule",
@@ -96,7 +97,7 @@ class Policy:
         self._set_numbers(interval, deadline, priority, max_attempts)
         self._set_timetable(schedule)
         self.has_coroutines = any(map(is_coroutine, (invoke, before, after, success, failure)))
-        self.is_plain = self.timetable is None and self.priority == 0 and not self.has_coroutines
+        self.plain_for = "" if self.timetable or self.priority else LOOP if self.has_coroutines else THREADS
         self.is_quiet = False
         self.plan: Any = None
 
@@ -200,7 +201,7 @@ class Envelope(Generic[P]):
     3.0
     """
 
-    __slots__ = ("__weakref__", "_id", "_is_plain", "_key", "_policy", "payload")
+    __slots__ = ("__weakref__", "_id", "_key", "_plain_for", "_policy", "payload")
 
     payload: P
 
@@ -232,10 +233,10 @@ class Envelope(Generic[P]):
         self._id = id
         self.payload = payload
         self._key = key
-        self._is_plain = policy.is_plain
+        self._plain_for = policy.plain_for
         if key is not None:
             check_key(key)
-            self._is_plain = False
+            self._plain_for = ""
 
     @classmethod
     def _of(cls, policy: Policy, payload: Any, id: Any = None, key: Hashable = None) -> Envelope[Any]:
@@ -245,7 +246,7 @@ class Envelope(Generic[P]):
         self._id = id
         self.payload = payload
         self._key = key
-        self._is_plain = policy.is_plain and key is None
+        self._plain_for = policy.plain_for if key is None else ""
         return self
 
     @classmethod

@@ -36,7 +36,7 @@ class Admission(Book):
 
     def send_one(self, envelope: Envelope) -> int | None:
         """Take in one plain envelope: 1, or 0 when it waits already. None: use `send`."""
-        if self.swift and envelope._is_plain is True:  # of anything else it is missing, or a descriptor
+        if envelope._plain_for is self.swift:  # of anything else it is missing, or a descriptor
             entries = self.entries
             if envelope in entries:
                 if entries[envelope] is None:
@@ -50,7 +50,8 @@ class Admission(Book):
 
     def send_many(self, envelopes: tuple[Envelope, ...]) -> int | None:
         """Take in a batch of plain new envelopes. None: use `send`."""
-        if self.swift and all([envelope._is_plain is True for envelope in envelopes]):  # noqa: C419  a generator is slower
+        swift = self.swift
+        if swift and all([envelope._plain_for is swift for envelope in envelopes]):  # noqa: C419  a generator is slower
             fresh: dict[Hashable, Record] = dict.fromkeys(envelopes)
             entries = self.entries
             if entries.keys().isdisjoint(fresh) and len(entries) + len(fresh) <= self.room:
@@ -126,7 +127,7 @@ class Admission(Book):
 
     def _admit(self, envelope: Envelope, due: float | None, planned: float | None, future: Any, context: Any) -> None:
         key = key_of(envelope)
-        if envelope._is_plain and due is None and future is None and context is None and key not in self.ghosts:
+        if envelope._plain_for and due is None and future is None and context is None and key not in self.ghosts:
             self.entries[key] = None
             self.ready.append(envelope)
             return

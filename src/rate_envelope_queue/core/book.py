@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Iterator
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
+from ..envelope import THREADS
 from ..limiters import TokenBucket
 from ..results import Outcome, QueueState, StopReport
 from .delays import SMALL, Delays
@@ -36,8 +37,8 @@ class Book:
     __slots__ = (
         "abandoned", "abandoned_ended", "active", "calm", "clock", "coalesced", "delays", "delivering",
         "dropped", "entries", "ghosts", "heap", "is_busy", "is_capturing", "is_ending", "is_observed", "is_paused",
-        "is_replacing", "joiners", "last_report", "late", "limit", "outbox", "periodics", "plain_succeeded", "rate",
-        "ready", "refused", "reserved", "returned", "room",
+        "is_replacing", "joiners", "last_report", "late", "limit", "outbox", "periodics", "plain_for",
+        "plain_succeeded", "rate", "ready", "refused", "reserved", "returned", "room",
         "runs_abandoned", "runs_cancelled", "runs_failed", "runs_stopped", "runs_succeeded",
         "seats", "skip", "skipped", "stale", "state", "stopped", "succeeded", "swift", "takable", "ticket",
     )  # fmt: skip
@@ -49,6 +50,7 @@ class Book:
         capacity: int | None = None,
         workers: float = inf,
         is_replacing: bool = False,
+        plain_for: str = THREADS,
         rate: TokenBucket | None = None,
         is_observed: bool = False,
         is_capturing: bool = False,
@@ -59,27 +61,32 @@ class Book:
         self.is_replacing = is_replacing
         self.rate = rate
         self.is_observed = is_observed  # somebody listens to retries
+        self.plain_for = plain_for  # the mark of envelopes that need no question here
         self.is_capturing = is_capturing  # every send brings its sender's context
         self.state = QueueState.INIT
         self.is_ending = False  # terminate was called
         self.is_paused = False
         self.is_busy = False  # the driver is inside: who enters again is its own owner
         self.entries: dict[Hashable, Record] = {}  # the book, in order of acceptance
+        self._set_queues()
+        self.ghosts: dict[Hashable, Envelope] = {}  # keys that an abandoned run still holds
+        self.periodics = 0  # entries that are periodic
+        self.active = 0  # runs now; at most limit, but for a limit lowered meanwhile
+        self.reserved: float | None = None  # when the head may start, by the start rate
+        self.takable: Any = ()  # the ready queue, or this empty tuple
+        self.swift: str | None = None
+        self.calm = False
+        self._set_control()
+        self._set_counters()
+        self.refresh()
+
+    def _set_queues(self) -> None:
         self.ready: deque[Handle] | Lanes = deque()  # one live occurrence for each that waits; else debris
         self.stale = 0  # debris in ready: ended Entries
         self.skip: dict[Envelope, int] = {}  # debris in ready: occurrences of plain envelopes to pass over
         self.skipped = 0  # their sum
         self.delays = Delays()
         self.heap = self.delays.heap  # the same list
-        self.ghosts: dict[Hashable, Envelope] = {}  # keys that an abandoned run still holds
-        self.periodics = 0  # entries that are periodic
-        self.active = 0  # runs now; at most limit, but for a limit lowered meanwhile
-        self.reserved: float | None = None  # when the head may start, by the start rate
-        self.takable: Any = ()  # the ready queue, or this empty tuple
-        self.swift = self.calm = False
-        self._set_control()
-        self._set_counters()
-        self.refresh()
 
     def _set_control(self) -> None:
         self.joiners: list[Waiter] = []
@@ -98,15 +105,15 @@ class Book:
     def refresh(self) -> None:
         """Recompute the three shortcuts; called by whatever changes one of their causes, and by nothing else.
 
-        `takable`: the ready queue while runs may start, else empty. `swift`: a plain send needs no question. `calm`: a
-        plain success needs none.
+        `takable`: the ready queue while runs may start, else empty. `swift`: the mark of envelopes whose
+        sending needs no question, else None. `calm`: a plain success needs none.
         """
         state = self.state
         drains = state is QueueState.STOPPING and self.ticket is not None and self.ticket.drains
         may_run = (state is QueueState.RUNNING or drains) and not self.is_paused
         self.takable = self.ready if may_run else ()
         accepts = (state is QueueState.INIT or state is QueueState.RUNNING) and not self.is_ending
-        self.swift = accepts and not self.ghosts and not self.is_capturing
+        self.swift = self.plain_for if accepts and not self.ghosts and not self.is_capturing else None
         self.calm = not (self.ghosts or self.seats or self.skip or self.rate is not None or self.active > self.limit)
 
     def go(self, event: str) -> None:
@@ -203,10 +210,7 @@ class Book:
     def drop_queues(self) -> tuple[Any, ...]:
         """Nothing will run any more: what the ready queue and the heap held, to be let go of outside the lock."""
         old = (self.ready, self.skip, self.delays)
-        self.ready, self.skip = deque(), {}
-        self.stale = self.skipped = 0
-        self.delays = Delays()
-        self.heap = self.delays.heap
+        self._set_queues()
         self.refresh()
         return old
 

@@ -25,10 +25,10 @@ class Plan:
 
     def __init__(self, book: PlanBook, policy: Policy) -> None:
         self.book = book
-        self.before: Hook | None = policy.before_hook
-        self.after: Hook | None = policy.after_hook
-        self.success: Hook | None = policy.success_hook
-        self.failure: FailureHook | None = policy.failure_hook if policy.timetable is None else None
+        self.before: Hook | None = book.hook(policy.before_hook)
+        self.after: Hook | None = book.hook(policy.after_hook)
+        self.success: Hook | None = book.hook(policy.success_hook)
+        self.failure: FailureHook | None = book.hook(policy.failure_hook) if policy.timetable is None else None
         self.deadline = policy.deadline
         self.floor = book.floor
         self.budget = book.floor if policy.deadline is None else max(book.fraction * policy.deadline, book.floor)
@@ -39,7 +39,7 @@ class Plan:
         self.stamp_error: BaseException | None = None
         self.invoke: Invoker = policy.invoke
         try:
-            self.invoke = fold(policy.invoke, policy.stamps, book.stamps)
+            self.invoke = book.fold(policy)
         except BaseException as error:  # user code: the run fails, not the worker
             self._fail(without_traceback(error))
 
@@ -50,7 +50,7 @@ class Plan:
         def invoke(ctx: Any, envelope: Envelope) -> Any:
             raise error
 
-        self.invoke = invoke
+        self.invoke = self.book.invoker(invoke)
 
 
 def fold(invoke: Invoker, *layers: tuple[Stamp, ...]) -> Invoker:
@@ -76,6 +76,20 @@ class PlanBook:
         self._folding: dict[Policy, LockType] = {}
         self._lock = allocate_lock()
 
+    # How this flavour calls: as they are
+
+    def hook(self, hook: Any) -> Any:
+        """*hook* as the pipeline calls it."""
+        return hook
+
+    def invoker(self, invoke: Invoker) -> Invoker:
+        """*invoke* as stamps and the pipeline call it."""
+        return invoke
+
+    def fold(self, policy: Policy) -> Invoker:
+        """The handler of *policy* inside its stamps."""
+        return fold(self.invoker(policy.invoke), policy.stamps, self.stamps)
+
     def plan(self, policy: Policy) -> Plan:
         """The plan for *policy*, folded by whoever comes first; others wait for it. No lock is held meanwhile."""
         while True:
@@ -92,11 +106,11 @@ class PlanBook:
                 else:
                     gate = self._folding[policy]
             if ours:
-                return self._fold(policy, gate)
+                return self._make(policy, gate)
             with gate:  # open once it is folded
                 pass
 
-    def _fold(self, policy: Policy, gate: LockType) -> Plan:
+    def _make(self, policy: Policy, gate: LockType) -> Plan:
         try:
             plan = Plan(self, policy)
             with self._lock:

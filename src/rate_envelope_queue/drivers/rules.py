@@ -14,14 +14,14 @@ from typing import Any
 
 from ..context import Context
 from ..core import settle
-from ..core.entries import key_of
+from ..core.entries import Entry, Handle, key_of
 from ..core.settle import SUCCESS, Verdict, is_a
 from ..decision import Decision
 from ..envelope import Envelope
 from ..errors import Cancelled, DeadlineExceeded, RetryEnvelope
 from ..limiters import RateLimiter
 from ..text import bounded_repr, without_traceback
-from .plan import Plan
+from .plan import Plan, PlanBook
 from .reporting import Reporter
 from .scope import ThreadScope
 
@@ -97,6 +97,30 @@ class Runner:
         context._attempt = self.attempt
         context._deadline = until
         return context
+
+    def begin(self, handle: Handle, plans: PlanBook) -> Any:
+        """Begin the run of what was taken, with all its notes. The contextvars to run it in, if it has its own."""
+        context = None
+        attempt = 1
+        self.was_backed_off = False
+        if handle.__class__ is Entry:
+            envelope, attempt, notes = handle.envelope, handle.attempt, handle.notes
+            if notes is not None:
+                self.was_backed_off = notes.backed_off
+                self.planned = 0.0 if notes.planned is None else notes.planned
+                context = notes.context
+        else:
+            envelope = handle
+        plan = envelope._policy.plan
+        if plan is None or plan.book is not plans:
+            plan = plans.plan(envelope._policy)
+        self.open(plan, envelope, attempt)
+        return context
+
+    def fault(self, error: BaseException) -> Verdict:
+        """The pipeline itself failed, or a context could not be entered: the worker lives, and the entry is dropped."""
+        self.house.reporter.callback_failed("the run of an envelope", error)
+        return settle.dropped(error, "its run could not be carried out")
 
     def open(self, plan: Plan, envelope: Envelope, attempt: int) -> None:
         """A run begins: its deadline counts from now."""

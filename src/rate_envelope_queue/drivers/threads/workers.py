@@ -12,7 +12,7 @@ from _thread import get_ident
 from typing import TYPE_CHECKING, Any
 
 from ...core.entries import Entry, Handle
-from ...core.settle import SUCCESS, Verdict, dropped
+from ...core.settle import SUCCESS, Verdict
 from ...envelope import Envelope
 from ..clock import LONGEST_WAIT, give_way
 from ..parking import new_bell
@@ -66,28 +66,13 @@ def _in_empty_context(pool: Pool) -> None:
 
 def execute(queue: EnvelopeQueue, runner: Runner, handle: Handle) -> Verdict:
     """Run what was taken, with all its notes. The value is in `runner.value`; the caller closes the runner."""
-    context = None
-    attempt = 1
-    runner.was_backed_off = False
-    if handle.__class__ is Entry:
-        envelope, attempt, notes = handle.envelope, handle.attempt, handle.notes
-        if notes is not None:
-            runner.was_backed_off = notes.backed_off
-            runner.planned = 0.0 if notes.planned is None else notes.planned
-            context = notes.context
-            notes = None  # it holds the futures, and a failure's traceback this frame: without this, a cycle
-    else:
-        envelope = handle
-    plan = envelope._policy.plan
-    if plan is None or plan.book is not queue._plans:
-        plan = queue._plans.plan(envelope._policy)
-    runner.open(plan, envelope, attempt)
+    context = runner.begin(handle, queue._plans)
     try:
         if context is not None:
-            return context.run(run, runner, plan, envelope)  # type: ignore[no-any-return]
-        return run(runner, plan, envelope)
+            return context.run(run, runner, runner.plan, runner.envelope)  # type: ignore[no-any-return]
+        return run(runner, runner.plan, runner.envelope)
     except BaseException as error:
-        return _fault(runner, error)
+        return runner.fault(error)
 
 
 def conclude_bare(runner: Runner, plan: Plan, envelope: Envelope[Any], error: BaseException) -> Verdict:
@@ -97,15 +82,9 @@ def conclude_bare(runner: Runner, plan: Plan, envelope: Envelope[Any], error: Ba
     try:
         return conclude(runner, plan, envelope, error)
     except BaseException as raised:
-        return _fault(runner, raised)
+        return runner.fault(raised)
     finally:
         runner.close()
-
-
-def _fault(runner: Runner, error: BaseException) -> Verdict:
-    """The pipeline itself failed, or a context could not be entered: the worker lives, and the entry is dropped."""
-    runner.house.reporter.callback_failed("the run of an envelope", error)
-    return dropped(error, "its run could not be carried out")
 
 
 def work(pool: Pool) -> None:
