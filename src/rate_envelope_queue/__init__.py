@@ -1,7 +1,9 @@
 """An in-process work queue for Python services: deadlines, retries, schedules, capacity, and nothing lost."""
 
+import typing
+
 from . import events
-from .context import Context
+from .context import AsyncContext, Context
 from .decision import Decision, drop, retry_after, retry_now, retry_with_backoff
 from .drivers.threads.queue import EnvelopeQueue
 from .envelope import Envelope, EnvelopeType
@@ -21,7 +23,12 @@ from .errors import (
 from .results import DeadLetter, Outcome, QueueState, QueueStats, StopMode, StopReport
 from .stamps import logging_stamp
 
+if typing.TYPE_CHECKING:
+    from .drivers.aio.queue import AsyncEnvelopeQueue
+
 __all__ = [
+    "AsyncContext",
+    "AsyncEnvelopeQueue",
     "Cancelled",
     "CapacityExceededError",
     "Context",
@@ -51,3 +58,17 @@ __all__ = [
     "retry_now",
     "retry_with_backoff",
 ]
+
+
+def __getattr__(name: str) -> typing.Any:
+    """Import asyncio only for those who use it: it costs more than all the rest."""
+    if name == "AsyncEnvelopeQueue":
+        from .drivers.aio.queue import AsyncEnvelopeQueue
+
+        globals()[name] = AsyncEnvelopeQueue
+        return AsyncEnvelopeQueue
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

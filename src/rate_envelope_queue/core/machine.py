@@ -259,6 +259,13 @@ class Machine(Admission):
         """Do what the stop in progress wants done at *now*. Anyone may call it."""
         stopping.tick(self, now)
 
+    def abandon(self, handle: Handle) -> None:
+        """Give up on the run of *handle* alone, during a stop: whoever waited for it waits no longer."""
+        key = key_of(handle.envelope if handle.__class__ is Entry else handle)
+        if key not in self.ghosts and self.ticket is not None:
+            stopping.abandon(self, self.ticket, key, self.entries[key])
+        self.rest()
+
     def next_at(self) -> float | None:
         """When an idle worker should look again: the next due time or reserved start. None: only when woken."""
         at: float | None = None

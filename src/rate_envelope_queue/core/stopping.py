@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..results import Outcome, QueueState, StopMode, StopReport
 from . import waiting
 from .effects import ABANDONED, CANCEL, JUNK, LOST, STOPPED, SWEEP
-from .entries import BLOCKED, DELAYED, RUNS, Entry, envelope_of, is_running
+from .entries import BLOCKED, DELAYED, RUNS, Entry, Record, envelope_of, is_running
 from .lifecycle import END, QUIET, STOP, TERMINATE
 
 if TYPE_CHECKING:
@@ -204,15 +204,20 @@ def _abandon(machine: Machine, ticket: Ticket) -> None:
             if len(running) == machine.active:
                 break
     for key, entry in running:
-        envelope = envelope_of(key, entry)
-        ticket.abandoned.append(envelope)
-        machine.outbox.append((ABANDONED, envelope))
-        machine.ghosts[key] = envelope
-        machine.active -= 1
-        machine.runs_abandoned += 1
-        if entry is not RUNS and entry.notes is not None and entry.notes.again is not None and not ticket.is_ending:
-            _succeed(machine, key, entry)
-            continue
+        abandon(machine, ticket, key, entry)
+
+
+def abandon(machine: Machine, ticket: Ticket, key: Hashable, entry: Record) -> None:
+    """Give up on one run."""
+    envelope = envelope_of(key, entry)
+    ticket.abandoned.append(envelope)
+    machine.outbox.append((ABANDONED, envelope))
+    machine.ghosts[key] = envelope
+    machine.active -= 1
+    machine.runs_abandoned += 1
+    if entry is not RUNS and entry.notes is not None and entry.notes.again is not None and not ticket.is_ending:
+        _succeed(machine, key, entry)
+    else:
         if envelope._policy.timetable is not None:
             machine.outbox.append((LOST, envelope))
         del machine.entries[key]

@@ -16,7 +16,7 @@ from ..core.admission import Starts
 from ..core.entries import key_of
 from ..core.machine import Machine
 from ..durations import nonnegative, whole
-from ..envelope import Duration, Envelope, EnvelopeType
+from ..envelope import THREADS, Duration, Envelope, EnvelopeType, Stamp
 from ..errors import InvalidEnvelopeError
 from ..results import DeadLetter, EntryView, QueueState, QueueStats, StopReport
 from ..text import bounded_repr
@@ -48,19 +48,24 @@ class QueueFront(Guarded):
         machine = Machine(
             self._clock_now, capacity=options.capacity, workers=options.workers, is_replacing=options.is_replacing,
             rate=options.start_rate, is_observed=self._reporter.listens("retried"),
-            is_capturing=options.captures_context,
+            is_capturing=options.captures_context, plain_for=self._plain_for(),
         )  # fmt: skip
         delivery = Delivery(
             self._reporter, options.clock.wall_utc, letter_limit=options.dead_letter_limit, forget=self._house.forget,
             on_cancel=self._cancel_scope, on_sweep=self._sweep, on_stopped=self._stopped,
         )  # fmt: skip
-        super().__init__(
-            machine, delivery, PlanBook(options.stamps, fraction=options.hook_fraction, floor=options.hook_floor)
-        )
+        super().__init__(machine, delivery, self._new_plans(options.stamps, options.hook_fraction, options.hook_floor))
         process.register(self)
 
     def _randomness(self) -> Callable[[], float]:
         return random.Random().random
+
+    def _plain_for(self) -> str:
+        """The mark of the envelopes that need no question here."""
+        return THREADS
+
+    def _new_plans(self, stamps: tuple[Stamp, ...], fraction: float, floor: float) -> PlanBook:
+        return PlanBook(stamps, fraction=fraction, floor=floor)
 
     def _cancel_scope(self) -> None:
         """The contexts of all runs since the last start end now."""

@@ -8,7 +8,7 @@ thread is kept for timers. Everything here is called with the queue's lock held.
 from __future__ import annotations
 
 from _thread import LockType, allocate_lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..core.machine import Machine
@@ -28,12 +28,16 @@ class Parking:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self.idle: list[LockType] = []
+        self.idle: list[Any] = []
         self.is_waking = False  # a wake is in flight
-        self.leader: LockType | None = None
+        self.leader: Any = None
         self.leader_at = 0.0
 
-    def park(self, bell: LockType) -> float | None:
+    def new_bell(self) -> Any:
+        """A bell for a worker."""
+        return new_bell()
+
+    def park(self, bell: Any) -> float | None:
         """Stand on the stack. The instant until which to sleep, for who leads; None: until woken."""
         self.idle.append(bell)
         if self.leader is not None:
@@ -44,7 +48,7 @@ class Parking:
             self.leader_at = at
         return at
 
-    def unpark(self, bell: LockType, *, was_woken: bool) -> LockType:
+    def unpark(self, bell: Any, *, was_woken: bool) -> Any:
         """Leave the stack, woken or because the time came. The bell to use from now on."""
         if self.leader is bell:
             self.leader = None
@@ -55,9 +59,9 @@ class Parking:
             self.idle.remove(bell)
             return bell
         self.is_waking = False  # the time came while a wake was under way: take it, and leave the rung bell behind
-        return new_bell()
+        return self.new_bell()
 
-    def next_wake(self) -> LockType | None:
+    def next_wake(self) -> Any:
         """Whom to wake now, if anybody; the caller rings once it has released the lock."""
         idle = self.idle
         if not idle or self.is_waking:
@@ -81,7 +85,7 @@ class Parking:
         self.is_waking = True
         return bell
 
-    def leave_all(self) -> list[LockType]:
+    def leave_all(self) -> list[Any]:
         """Everybody goes: the bells to ring."""
         bells = self.idle[:]
         self.idle.clear()

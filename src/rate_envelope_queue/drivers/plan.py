@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from _thread import LockType, allocate_lock
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..envelope import Envelope, FailureHook, Hook, Invoker, Policy, Stamp
+from ..envelope import Envelope, Invoker, Policy, Stamp
 from ..errors import InvalidEnvelopeError
 from ..text import bounded_repr, without_traceback
 
@@ -25,15 +26,15 @@ class Plan:
 
     def __init__(self, book: PlanBook, policy: Policy) -> None:
         self.book = book
-        self.before: Hook | None = book.hook(policy.before_hook)
-        self.after: Hook | None = book.hook(policy.after_hook)
-        self.success: Hook | None = book.hook(policy.success_hook)
-        self.failure: FailureHook | None = book.hook(policy.failure_hook) if policy.timetable is None else None
+        self.is_periodic = policy.timetable is not None
+        self.before: Callable[..., Any] | None = book.hook(policy.before_hook)
+        self.after: Callable[..., Any] | None = book.hook(policy.after_hook)
+        self.success: Callable[..., Any] | None = book.hook(policy.success_hook)
+        self.failure: Callable[..., Any] | None = None if self.is_periodic else book.hook(policy.failure_hook)
         self.deadline = policy.deadline
         self.floor = book.floor
         self.budget = book.floor if policy.deadline is None else max(book.fraction * policy.deadline, book.floor)
         self.is_level = policy.deadline is not None and self.budget >= policy.deadline
-        self.is_periodic = policy.timetable is not None
         hooks = (self.before, self.after, self.success)
         self.is_bare = hooks == (None, None, None) and policy.deadline is None and not self.is_periodic
         self.stamp_error: BaseException | None = None

@@ -95,7 +95,7 @@ def serve(queue: EnvelopeQueue, inbox: SimpleQueue[Any]) -> None:
 
 
 @contextmanager
-def signals_to(inbox: SimpleQueue[Any]) -> Iterator[None]:
+def signals_to(inbox: Any) -> Iterator[None]:
     """While inside, put SIGINT and SIGTERM into *inbox*; QueueStateError outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         raise QueueStateError(

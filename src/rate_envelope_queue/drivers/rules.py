@@ -24,6 +24,7 @@ from ..text import bounded_repr, without_traceback
 from .plan import Plan, PlanBook
 from .reporting import Reporter
 from .scope import ThreadScope
+from .stacks import stack_of_thread
 
 _new = object.__new__
 NOTHING: Any = None
@@ -121,6 +122,10 @@ class Runner:
         """The pipeline itself failed, or a context could not be entered: the worker lives, and the entry is dropped."""
         self.house.reporter.callback_failed("the run of an envelope", error)
         return settle.dropped(error, "its run could not be carried out")
+
+    def stack(self) -> str:
+        """Where the run is, as text."""
+        return stack_of_thread(self.thread)
 
     def open(self, plan: Plan, envelope: Envelope, attempt: int) -> None:
         """A run begins: its deadline counts from now."""

@@ -30,10 +30,13 @@ class Guarded:
         self._machine = machine
         self._delivery = delivery
         self._plans = plans
-        self._parking = Parking(machine)
+        self._parking = self._new_parking(machine)
         self._idle = self._parking.idle
         self._insiders: set[int] = set()  # threads that run user code of this queue
         self._set_lock(threading.RLock())
+
+    def _new_parking(self, machine: Machine) -> Parking:
+        return Parking(machine)
 
     def _set_lock(self, lock: Any) -> None:
         self._lock = lock

@@ -5,9 +5,7 @@ Stop timeouts that nobody waits for, and the look at runs that are stuck.
 
 from __future__ import annotations
 
-import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -96,13 +94,7 @@ def report_stuck(runners: Iterable[Runner], limit: float, now: float, reporter: 
         overdue = now - deadline_at
         if overdue >= limit:
             runner.is_reported = True
-            reporter.stuck(envelope, attempt, overdue, stack_of(runner.thread))
+            reporter.stuck(envelope, attempt, overdue, runner.stack())
         else:
             next_look = min(next_look, limit - overdue)
     return next_look
-
-
-def stack_of(thread: int) -> str:
-    """Where the thread with this identifier is now, as text."""
-    frame = sys._current_frames().get(thread)
-    return "" if frame is None else "".join(traceback.format_stack(frame))

@@ -1,0 +1,253 @@
+"""The worker tasks: a crew for each start, and the loop that every worker runs.
+
+As in `threads.workers`, the loop is the hot path: one section settles the last run and takes the next, and a plain
+envelope is awaited right here, without a task of its own.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from asyncio import AbstractEventLoop, CancelledError, Future, Task
+from collections.abc import Coroutine, Generator
+from typing import TYPE_CHECKING, Any
+
+from ...core.entries import Entry, Handle
+from ...core.settle import SUCCESS, Verdict
+from ...envelope import Envelope
+from ..plan import Plan
+from .bells import a_turn
+from .cancels import GuardTask, LoopRunner, WorkerTask
+from .deadlines import Deadlines
+from .offload import Offload
+from .pipeline import conclude, run
+from .scope import LoopScope
+
+if TYPE_CHECKING:
+    from .queue import AsyncEnvelopeQueue
+
+INSIDE: contextvars.ContextVar[object] = contextvars.ContextVar("rate_envelope_queue.inside", default=None)
+
+
+class LoopCrew:
+    """The workers of one start. `is_dying`: the loop shuts down, and every task was cancelled."""
+
+    def __init__(self, queue: AsyncEnvelopeQueue, scope: LoopScope, loop: AbstractEventLoop) -> None:
+        self.queue = queue
+        self.scope = scope
+        self.loop = loop
+        self.baton = queue._baton
+        self.is_closed = False
+        self.is_dying = False
+        self.size = 0
+        self.runners: list[Any] = []  # of LoopRunner
+        self.tasks: set[Task[None]] = set()
+        self.deadlines = Deadlines(loop, scope.clock, self.runners)
+        self.offload = Offload(self, loop)
+        self.over: Future[None] = loop.create_future()  # every worker has left
+        self._context = contextvars.Context()  # workers never see the context variables of whoever started the queue
+        self._context.run(INSIDE.set, queue)
+        self._guard: GuardTask | None = None
+
+    def grow(self, count: int) -> None:
+        """Have *count* more workers."""
+        if self._guard is None:
+            self._guard = GuardTask(self._watch_loop(), loop=self.loop, name=f"{self.queue.name}-guard")
+            self._guard.crew = self
+        for _ in range(count):
+            self.size += 1
+            self.add(LoopRunner(self.queue._house, self))
+
+    def add(self, runner: LoopRunner) -> None:
+        """Have *runner* served by a task of its own."""
+        name = f"{self.queue.name}-{len(self.runners)}"
+        self.runners.append(runner)
+        coroutine = work(self, runner)
+        runner.task = WorkerTask(coroutine, loop=self.loop, name=name, context=self._context.copy())
+        runner.task.runner = runner
+        self.tasks.add(runner.task)
+        runner.task.add_done_callback(self._left)
+
+    def _left(self, task: Task[None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # a KeyboardInterrupt has reached the loop already
+        if not self.tasks and not self.over.done():
+            self.over.set_result(None)
+            self.offload.close()
+            self.deadlines.close()
+
+    def leave(self, runner: LoopRunner) -> None:
+        """*runner* is served no longer. A KeyboardInterrupt of user code goes on to the loop, and another serves."""
+        self.runners.remove(runner)
+        if runner.interrupt is not None:
+            if not self.is_closed:
+                self.grow(1)
+            raise runner.interrupt
+
+    async def _watch_loop(self) -> None:
+        """Nobody cancels this but a loop that shuts down: what runs is kept, and the queue stops."""
+        try:
+            await self.over
+        except CancelledError:
+            self.queue._loop_ends(self)
+            raise
+
+
+async def work(crew: LoopCrew, runner: LoopRunner) -> None:
+    """Be a worker until the crew is closed or has one too many."""
+    queue = crew.queue
+    machine, baton, plans = queue._machine, queue._baton, queue._plans
+    acquire, release, turn, finish = queue._acquire, queue._release, machine.turn, machine.finish
+    first_context = crew.scope.first_context
+    bell = baton.new_bell()
+    done: Handle = None
+    verdict: Any = None
+    value: Any = None
+    held: Any = None  # the envelope, which an ended Entry lets go of
+    was_woken: bool | None = None  # None: it did not sleep
+    has_delivered = yields = False
+    while True:
+        acquire()
+        machine.is_busy = True
+        try:
+            if was_woken is not None:
+                bell = baton.unpark(bell, was_woken=was_woken)
+                was_woken = None
+            if yields:
+                yields = baton.is_waking = False
+            if has_delivered:
+                has_delivered = False
+                machine.delivered()
+            is_over = crew.is_closed or crew.is_dying or runner.interrupt is not None
+            is_spent = not is_over and baton.is_spent() and machine.takable
+            if is_spent or is_over:
+                handle = None
+                if done is not None:
+                    finish(done, verdict, value)
+            else:
+                handle = turn(done, verdict, value)
+            outbox = machine.take_outbox() if machine.outbox else None
+            sleeps = leaves = False
+            until: float | None = None
+            if handle is None and outbox is None:
+                leaves = is_over or crew.size > machine.limit
+                if leaves:
+                    crew.size -= 1
+                elif is_spent and not baton.is_waking:
+                    yields = baton.is_waking = True
+                else:
+                    sleeps = True
+                    until = baton.park(bell)
+        finally:
+            machine.is_busy = False
+            release()
+        done = verdict = value = held = runner.handle = None  # the last references go here, outside the lock
+        if outbox is not None:
+            queue._delivery.deliver(outbox)
+            outbox = None
+            has_delivered = True
+        if handle is not None:
+            runner.handle = handle
+            if handle.__class__ is not Entry:
+                plan = handle._policy.plan
+                if plan is None or plan.book is not plans:
+                    plan = plans.plan(handle._policy)
+                if plan.is_bare:
+                    try:
+                        value = await plan.invoke(first_context, handle)
+                        verdict = SUCCESS
+                    except BaseException as raised:
+                        verdict = await conclude_bare(runner, plan, handle, raised)
+                    if runner.is_disturbed:
+                        await runner.absorb()
+                    done, handle = handle, None
+                    continue
+            verdict = await execute(queue, runner, handle)
+            value, held = runner.value, runner.envelope  # noqa: F841
+            runner.close()
+            done, handle = handle, None
+            if runner.job is not None:  # the loop shuts down while a plain function runs
+                queue._loop_ends(crew)
+                queue._drop_run(runner)
+                done = None
+        elif sleeps or yields:
+            was_woken = await rest(runner, bell, until, yields=yields)
+        elif leaves:
+            break
+    crew.leave(runner)
+
+
+async def rest(runner: LoopRunner, bell: Any, until: float | None, *, yields: bool) -> bool | None:
+    """Sleep until woken (True) or the time has come (False), or let the loop go round once (None)."""
+    was_woken: bool | None = None if yields else False
+    try:
+        if yields:
+            await a_turn()
+        else:
+            was_woken = await bell.wait(None if until is None else until - runner.scope.clock())
+    except CancelledError:  # not meant for a worker that rests, unless the loop shuts down: it will look
+        pass
+    if runner.is_disturbed:
+        await runner.absorb()
+    return was_woken
+
+
+async def execute(queue: AsyncEnvelopeQueue, runner: LoopRunner, handle: Handle) -> Verdict:
+    """Run what was taken, with all its notes. The value is in `runner.value`; the caller closes the runner."""
+    context = runner.begin(handle, queue._plans)
+    try:
+        if context is not None:
+            context.run(INSIDE.set, queue)
+            return await InContext(context, run(runner, runner.plan, runner.envelope))
+        return await run(runner, runner.plan, runner.envelope)
+    except GeneratorExit:  # the loop has closed, and the task is being thrown away
+        raise
+    except BaseException as error:
+        return runner.fault(error)
+
+
+async def conclude_bare(runner: LoopRunner, plan: Plan, envelope: Envelope[Any], error: BaseException) -> Verdict:
+    """A plain envelope, called by the worker itself, failed: what follows."""
+    runner.was_backed_off = False
+    runner.open(plan, envelope, 1)
+    try:
+        return await conclude(runner, plan, envelope, error)
+    except GeneratorExit:
+        raise
+    except BaseException as raised:
+        return runner.fault(raised)
+    finally:
+        runner.close()
+
+
+class InContext:
+    """Awaits a coroutine with every step of it in *context*."""
+
+    __slots__ = ("_context", "_coroutine")
+
+    def __init__(self, context: contextvars.Context, coroutine: Coroutine[Any, Any, Verdict]) -> None:
+        self._context = context
+        self._coroutine = coroutine
+
+    @property
+    def cr_await(self) -> object:
+        """What it awaits, for whoever looks where a task is."""
+        return self._coroutine
+
+    def __await__(self) -> Generator[Any, Any, Verdict]:
+        run_in, coroutine = self._context.run, self._coroutine
+        step: Any = coroutine.send
+        argument: Any = None
+        while True:
+            try:
+                waits_for = run_in(step, argument)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            try:
+                argument = yield waits_for
+                step = coroutine.send
+            except GeneratorExit:
+                run_in(coroutine.close)
+                raise
+            except BaseException as error:
+                argument, step = error, coroutine.throw
