@@ -180,6 +180,13 @@ class TokenBucket:
             self._taken += 1
             return max(now, self._full_at + (self._taken - self.burst) / self.rate)
 
+    def use(self, now: float) -> None:
+        """A reserved token is used at *now*. If the bucket has filled up meanwhile, it counts as taken now."""
+        with self._lock:
+            if now >= self._full_at + self._taken / self.rate:
+                self._full_at = self._latest = now
+                self._taken = 1
+
     def when(self, item: Hashable, *, now: float) -> float:
         """The seconds until the token that this call reserves may be used."""
         return self.reserve(now) - now

@@ -83,6 +83,7 @@ class Model:
         self.runs = dict.fromkeys(["succeeded", "failed", "cancelled", "stopped", "abandoned"], 0)
         self.resolved: dict[int, Outcome] = {}
         self.is_ending = self.drains = False
+        self.begun_at = 0.0
         self.cancel_at = self.abandon_at = float("inf")
         self.abandoned: list[Envelope] = []
         self.returned: list[Envelope] = []
@@ -167,15 +168,19 @@ class Model:
         return not self.is_paused and (self.state is RUNNING or (self.state is STOPPING and self.drains))
 
     def take(self) -> Hashable:
-        if self.state is RUNNING and not self.is_paused:
-            for item in sorted(item for item in self.delayed if item[0] <= self.now):
-                self.unplace(item[2])
-                self.place(item[2], 0.0)
+        self.promote()
         if not (self.may_run() and self.ready and len(self.active()) < self.limit):
             return None
         key = self.ready.pop(0)
         self.book[key].phase = "running"
         return key
+
+    def promote(self) -> None:
+        """What is due becomes ready; in a drain, what was due when it began."""
+        for item in sorted(self.delayed):
+            if self.may_run() and item[0] <= (self.now if self.state is RUNNING else self.begun_at):
+                self.unplace(item[2])
+                self.place(item[2], 0.0)
 
     def finish(self, key: Hashable, kind: str, verdict: Verdict) -> None:
         if key in self.ghosts:
@@ -248,7 +253,7 @@ class Model:
 
     def stop(self, mode: StopMode, timeout: float | None, grace: float, *, is_ending: bool) -> None:
         if self.state is RUNNING or (is_ending and self.state in (INIT, STOPPED)):
-            self.state, self.drains = STOPPING, True
+            self.state, self.drains, self.begun_at = STOPPING, True, self.now
             self.cancel_at = self.abandon_at = float("inf")
             self.abandoned, self.returned = [], []
         if self.state is not STOPPING:
@@ -283,7 +288,10 @@ class Model:
             self.place(key, due)
 
     def rest(self) -> None:
-        if self.state is not STOPPING or self.active() or (self.may_run() and self.ready):
+        if self.state is not STOPPING or self.active():
+            return
+        self.promote()
+        if self.may_run() and self.ready:
             return
         if self.is_ending:
             self.returned = [self.end(key, Outcome.RETURNED) for key in list(self.book)]
@@ -571,7 +579,7 @@ class Comparison(RuleBasedStateMachine):
             if not model.new(batch) or (not model.seats and model.fits(batch)):
                 model.admit(batch, 0.0)
                 return True
-            if model.new(batch) > model.capacity:
+            if len({key_of(envelope) for envelope in batch}) > model.capacity:
                 model.counts["refused"] += len(batch)
                 raise CapacityExceededError(0, 0, 0)
             model.seats.append(type("Place", (), {"envelopes": batch})())

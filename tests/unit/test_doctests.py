@@ -82,7 +82,7 @@ def test_the_package_has_doctests() -> None:
         "rate_envelope_queue.drivers.simulated.world.VirtualClock",
         "rate_envelope_queue.envelope.Envelope",
         "rate_envelope_queue.envelope.EnvelopeType",
-        "rate_envelope_queue.workqueue.WorkQueue",
+        "rate_envelope_queue.drivers.threads.items.WorkQueue",
     } <= with_examples
 
 

@@ -7,6 +7,7 @@ plain new envelopes and answer None for everything else, which `send` then decid
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
@@ -25,7 +26,7 @@ from .entries import ABSENT, DELAYED, READY, RUNNING, Entry, Record, key_of
 if TYPE_CHECKING:
     from ..envelope import Envelope
 
-AT_ONCE = 0.0
+AT_ONCE = -inf  # before every instant, also those that a user's schedule may answer
 Starts = Mapping["Envelope", tuple[float, float | None]]  # of periodics: (planned, due) of the first run
 
 
@@ -231,7 +232,7 @@ class Admission(Book):
             seat.is_done = True
             seat.answer = self.admit_all(envelopes, None, starts, None, context)
             return seat
-        if needed > self.room:
+        if len({key_of(envelope) for envelope in envelopes}) > self.room:  # some may be in the queue, but not for long
             self.refused += len(envelopes)
             raise CapacityExceededError(int(self.room), len(self.entries), needed)
         if not may_wait:

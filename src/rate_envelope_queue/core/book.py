@@ -193,18 +193,20 @@ class Book:
         """Build the ready queue anew without its debris."""
         if not self.stale and not self.skip:
             return
-        old = self.ready
-        live: list[Handle] = []
-        for handle in old:
-            if handle.__class__ is not Entry and self.skip.get(handle, 0):
-                self.skip[handle] -= 1
-            elif handle.__class__ is not Entry or handle.phase == READY:
-                live.append(handle)
-        self.outbox.append((JUNK, old, self.skip))
+        old, skip = self.ready, self.skip
+
+        def is_kept(handle: Handle) -> bool:
+            if handle.__class__ is Entry:
+                return bool(handle.phase == READY)
+            if not skip.get(handle, 0):
+                return True
+            skip[handle] -= 1
+            return False
+
+        self.ready = deque(filter(is_kept, old)) if isinstance(old, deque) else old.filtered(is_kept)
+        self.outbox.append((JUNK, old, skip))
         self.skip = {}
         self.stale = self.skipped = 0
-        self.ready = deque() if old.__class__ is deque else Lanes(deque())
-        self.ready.extend(live)
         self.refresh()
 
     def drop_queues(self) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ ABSENT: Any = object()
 
 
 class Notes:
-    """What only some entries need. `again` is the due time of a re-send while running (0.0: at once), or None."""
+    """What only some entries need. `again` is the due time of a re-send while running (-inf: at once), or None."""
 
     __slots__ = (
         "again",
@@ -136,6 +136,17 @@ class Lanes:
         if not lane and lane is not self._by_priority[0]:
             self._forget_empty()
         return handle
+
+    def filtered(self, is_kept: Callable[[Handle], bool]) -> Lanes:
+        """Other lanes with what is to be kept, each in the lane in which it stood."""
+        lanes = Lanes(deque(filter(is_kept, self._by_priority[0])))
+        for negated in self._order:
+            if negated:
+                lanes._by_priority[-negated] = lane = deque(filter(is_kept, self._by_priority[-negated]))
+                lanes._size += len(lane)
+        lanes._order = list(self._order)
+        lanes._forget_empty()
+        return lanes
 
     def _forget_empty(self) -> None:
         """Drop empty lanes, so that priorities made of numbers without end do not pile up."""

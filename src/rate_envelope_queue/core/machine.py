@@ -14,7 +14,7 @@ from ..errors import QueueStateError, QueueTerminatedError
 from ..results import EntryView, Outcome, QueueState, QueueStats, StopMode
 from . import reading, stopping, waiting
 from .admission import AT_ONCE, Admission
-from .effects import DEAD, JUNK, RETRIED, Effect
+from .effects import DEAD, FORGET, JUNK, RETRIED, Effect
 from .entries import ABSENT, BLOCKED, READY, RUNNING, RUNS, Entry, Handle, Record, envelope_of, is_running, key_of
 from .lifecycle import START
 from .settle import RUN_CANCELLED, RUN_FAILED, RUN_STOPPED, RUN_SUCCEEDED, SUCCESS, Verdict
@@ -70,7 +70,9 @@ class Machine(Admission):
                 return None
             handle = takable.popleft()
             if self._start(handle):
-                self.reserved = None
+                if self.reserved is not None and self.rate is not None:
+                    self.rate.use(self.clock())
+                    self.reserved = None
                 self.active += 1
                 if handle.__class__ is not Entry and self.entries[handle] is not RUNS:
                     return self.entries[handle]
@@ -78,12 +80,21 @@ class Machine(Admission):
         return None
 
     def promote(self) -> None:
-        """Make ready what is due, a slice at a time; nothing during a stop or pause, when it could not run."""
-        if self.state is QueueState.RUNNING and not self.is_paused:
+        """Make ready what is due, a slice at a time; nothing during a pause, when it could not run.
+
+        A drain runs what was due before it began, whether or not a worker had looked.
+        """
+        if self.is_paused:
+            return
+        if self.state is QueueState.RUNNING:
             now = self.clock()
-            if self.delays.next_due <= now:
-                for entry in self.delays.pop_due(now, BURST):
-                    self._make_ready(entry)
+        elif self.state is QueueState.STOPPING and self.ticket is not None and self.ticket.drains:
+            now = self.ticket.begun_at
+        else:
+            return
+        if self.delays.next_due <= now:
+            for entry in self.delays.pop_due(now, BURST):
+                self._make_ready(entry)
 
     def _may_start(self) -> bool:
         """Whether the start rate lets the head run; a token is reserved only for a live one."""
@@ -125,7 +136,7 @@ class Machine(Admission):
         envelope: Envelope = handle.envelope if handle.__class__ is Entry else handle
         key = key_of(envelope)
         if self.ghosts and key in self.ghosts:
-            self._end_ghost(key)
+            self._end_ghost(key, verdict)
             return
         self.active -= 1
         if self.active == self.limit:
@@ -167,9 +178,11 @@ class Machine(Admission):
             self.runs_cancelled += 1
         self.late += verdict.is_late
 
-    def _end_ghost(self, key: Hashable) -> None:
+    def _end_ghost(self, key: Hashable, verdict: Verdict) -> None:
         """An abandoned run has ended after all: its key is free, and what waited behind it may run."""
         self.outbox.append((JUNK, self.ghosts.pop(key)))
+        if verdict.backed_off and key not in self.entries:
+            self.outbox.append((FORGET, key))
         self.abandoned_ended += 1
         entry = self.entries.get(key)
         if isinstance(entry, Entry) and entry.phase == BLOCKED:
@@ -185,7 +198,7 @@ class Machine(Admission):
         asked = self.take_resend(entry)
         entry.attempt = 1
         due = min(asked, self._due(verdict)) if goes_on else asked
-        if same:
+        if same and verdict.planned is not None:  # a run that the stop cancelled leaves the grid as it was
             entry.noted().planned = verdict.planned
         self._schedule(entry, due)
 
@@ -271,7 +284,12 @@ class Machine(Admission):
         at: float | None = None
         if self.heap and self.state is QueueState.RUNNING and not self.is_paused:
             at = self.delays.next_due
-        if self.reserved is not None and self.takable and (at is None or self.reserved < at):
+        if (
+            self.reserved is not None
+            and self.takable
+            and self.active < self.limit
+            and (at is None or self.reserved < at)
+        ):
             at = self.reserved
         return at
 

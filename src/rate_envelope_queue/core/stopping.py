@@ -92,6 +92,7 @@ def begin(
     if state is QueueState.STOPPING:
         ticket = machine.ticket
         assert ticket is not None
+        ticket.waited = ticket.waited or waited
     elif state is QueueState.RUNNING or (is_ending and state is not QueueState.TERMINATED):
         ticket = machine.ticket = Ticket(machine, mode, now, is_inside=is_inside, waited=waited)
         machine.go(TERMINATE if is_ending else STOP)
@@ -143,8 +144,10 @@ def finish_if_quiet(machine: Machine, ticket: Ticket) -> None:
     """Nothing runs: end the stop unless ready work is still to be drained."""
     if ticket.sweeps or ticket.report is not None:
         return
-    if ticket.drains and machine.takable and machine.live_ready():
-        return
+    if ticket.drains and not machine.is_paused:
+        machine.promote()
+        if machine.live_ready():
+            return
     if ticket.is_ending and machine.entries:
         ticket.sweeps = True
         machine.outbox.append((SWEEP,))

@@ -6,6 +6,7 @@ Rules for changing it: the machine is only touched inside `_call`; nothing here 
 
 from __future__ import annotations
 
+from _thread import get_ident
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, cast
 
@@ -19,7 +20,7 @@ from .front import QueueFront
 from .options import checked_flag, checked_mode, checked_options, checked_timeouts, checked_workers
 from .rules import Runner
 from .scope import ThreadScope
-from .watchdog import report_stuck
+from .watchdog import StuckRun, stuck_runs
 
 
 class Crew(Protocol):
@@ -36,6 +37,10 @@ class Crew(Protocol):
 
     def grow(self, count: int) -> None:
         """Have *count* more workers; called without the lock. When one cannot be started, none is left behind."""
+        ...
+
+    def open(self) -> None:
+        """The workers may begin: to work, or to leave when the crew is closed."""
         ...
 
 
@@ -112,35 +117,33 @@ class QueueControl(QueueFront):
             self._refuse_if_forked()
             return
         pool = self._new_pool(self._new_scope())
+        begins = False
         try:
             self._call(machine.may_start)
-            self._fill(pool)
-            bells = self._call(self._begin, pool)
-        except BaseException:
-            self._close(pool)
-            raise
-        if bells is None:
-            self._close(pool)
-        else:
-            for bell in bells:
-                bell.release()
+            self._grow(pool, int(machine.limit))
+            if self._options.stuck_after is not None:
+                self._watch_at(self._options.stuck_after, self._watch_stuck)
+            begins, missing, bells = self._call(self._begin, pool)
+        finally:
+            if not begins:
+                self._close(pool)
+            pool.open()
+        for bell in bells:
+            bell.release()
+        if missing > 0:
+            self._grow(pool, missing)
 
-    def _fill(self, pool: Crew) -> None:
-        pool.grow(int(self._machine.limit))
-
-    def _begin(self, pool: Crew) -> list[Any] | None:
-        """Run with *pool* from now on; the bells to ring, or None when the queue runs already."""
+    def _begin(self, pool: Crew) -> tuple[bool, int, list[Any]]:
+        """Run with *pool* from now on. False when the queue runs already; how many workers it lacks; bells to ring."""
         if not self._machine.start():
-            return None
+            return False, 0, []
         bells = []
         if self._pool is not None:
             self._pool.is_closed = True
             bells = self._parking.leave_all()  # of the old pool, whose stop may not have been delivered yet
         self._pool = pool
         self._scope = pool.scope
-        if self._options.stuck_after is not None:
-            self._watch_at(self._options.stuck_after, self._watch_stuck)
-        return bells
+        return True, int(self._machine.limit) - pool.size, bells
 
     def _close(self, pool: Crew | None) -> None:
         """Let the workers of *pool* go."""
@@ -199,8 +202,21 @@ class QueueControl(QueueFront):
     def _watch_stuck(self) -> None:
         """Report runs that are long past their deadline; look again when one could be."""
         pool, limit = self._pool, self._options.stuck_after
-        if pool is not None and limit is not None and not pool.is_closed:
-            self._watch_at(report_stuck(pool.runners, limit, self._clock_now(), self._reporter), self._watch_stuck)
+        if pool is None or limit is None or pool.is_closed:
+            return
+        stuck, next_look = stuck_runs(pool.runners, limit, self._clock_now())
+        self._watch_at(next_look, self._watch_stuck)
+        if stuck:
+            self._report_stuck(stuck)
+
+    def _report_stuck(self, stuck: list[StuckRun]) -> None:
+        """Tell of *stuck*; whoever is told is inside."""
+        self._insiders.add(get_ident())
+        try:
+            for run in stuck:
+                self._reporter.stuck(*run)
+        finally:
+            self._insiders.discard(get_ident())
 
     def _cancel_scope(self) -> None:
         self._scope.cancel()
@@ -215,6 +231,11 @@ class QueueControl(QueueFront):
         inbox = self._run_inbox
         if inbox is not None:
             inbox.put(None)
+
+    def _forked(self) -> None:
+        super()._forked()
+        if self._is_forked() and self._pool is not None:
+            self._pool.is_closed = True  # a handler that forked goes on as a worker: it must take nothing more
 
     # Workers
 
@@ -257,7 +278,7 @@ class QueueControl(QueueFront):
         def join() -> bool:
             if is_inside and (machine.active or machine.one_offs()):
                 raise QueueStateError("join inside a handler of its own queue would wait for itself")
-            return machine.join(waiter)
+            return is_inside or machine.join(waiter)  # inside, only the caller's own effects could be waited for
 
         return None if self._call(join) else waiter
 

@@ -54,6 +54,7 @@ class QueueFront(Guarded):
             self._reporter, options.clock.wall_utc, letter_limit=options.dead_letter_limit, forget=self._house.forget,
             on_cancel=self._cancel_scope, on_sweep=self._sweep, on_stopped=self._stopped,
         )  # fmt: skip
+        self._letters = delivery.letters
         super().__init__(machine, delivery, self._new_plans(options.stamps, options.hook_fraction, options.hook_floor))
         process.register(self)
 
@@ -111,7 +112,11 @@ class QueueFront(Guarded):
             self._abort_section(is_inside)
             new = None
         except BaseException:
-            self._abort_section(is_inside)
+            if is_inside:  # not by a method: after a RecursionError there may be no frame for it
+                machine.is_busy = False
+                self._release()
+            else:
+                self._abort_section(is_inside=False)
             raise
         finally:
             if wake is not None:
@@ -229,14 +234,14 @@ class QueueFront(Guarded):
     def dead_letters(self) -> tuple[DeadLetter, ...]:
         """The entries that were dropped, the oldest first, at most `dead_letter_limit` of them."""
         self._refuse_if_forked()
-        return tuple(self._delivery.letters)
+        return tuple(self._letters)
 
     def clear_dead_letters(self) -> tuple[DeadLetter, ...]:
         """Take the dead letters out."""
         self._refuse_if_forked()
         letters: list[DeadLetter] = []
-        while self._delivery.letters:
-            letters.append(self._delivery.letters.popleft())
+        while self._letters:
+            letters.append(self._letters.popleft())
         return tuple(letters)
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 from ..errors import QueueStateError
@@ -18,31 +18,39 @@ from . import watchdog
 from .clock import real_now
 
 if TYPE_CHECKING:
-    from .front import QueueFront
     from .threads.queue import EnvelopeQueue
 
 EXIT_TIMEOUT = 5.0  # seconds for all queues that are still running when the interpreter exits
 
 LOOK_AGAIN = 0.25  # seconds; a signal that comes just before a wait begins is noted only when the wait ends
 
-_queues: WeakSet[QueueFront] = WeakSet()
-_lock = threading.Lock()
+
+class Registered(Protocol):
+    """What a fork and the exit concern."""
+
+    def _forked(self) -> None: ...
+
+    def _exit(self, timeout: float) -> None: ...
 
 
-def register(queue: QueueFront) -> None:
+_queues: WeakSet[Registered] = WeakSet()
+_lock = threading.RLock()  # a signal handler may make a queue while one is being made
+
+
+def register(queue: Registered) -> None:
     """Look after *queue* at fork and at exit."""
     with _lock:
         _queues.add(queue)
 
 
-def _all() -> list[QueueFront]:
+def _all() -> list[Registered]:
     with _lock:
         return list(_queues)
 
 
 def _after_fork_in_child() -> None:
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     watchdog.renew()
     for queue in list(_queues):
         queue._forked()

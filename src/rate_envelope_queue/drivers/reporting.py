@@ -160,6 +160,8 @@ class Reporter:
 
     def callback_failed(self, what: str, error: BaseException) -> None:
         """Something that was called back raised."""
+        if self.keeps_interrupts and is_a(error, KeyboardInterrupt):
+            self.interrupt = error
         _write(
             logging.ERROR,
             "queue %s: %s failed: %s\n%s",

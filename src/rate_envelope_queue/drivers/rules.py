@@ -192,8 +192,10 @@ class Runner:
             self.invoked_at = None
         deadline_at = self.deadline_at
         until = now + plan.budget
-        if deadline_at is not None and until > deadline_at:
-            until = deadline_at if now < deadline_at else now + plan.floor
+        if self.is_late:
+            until = now + plan.floor
+        elif deadline_at is not None and until > deadline_at:
+            until = deadline_at
         return self._make_context(until)
 
     def after_raised(self, error: BaseException | None, raised: BaseException) -> BaseException | None:

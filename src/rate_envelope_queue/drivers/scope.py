@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from _thread import LockType, allocate_lock
+from _thread import LockType
 from collections.abc import Callable
 from typing import Any
 
 from ..context import Context, Scope
 from .clock import LONGEST_WAIT
+from .parking import new_bell
 
 
 class ThreadScope(Scope):
     """A scope whose waits block a thread. `first_context`, immutable, serves every first run without a deadline."""
 
-    __slots__ = ("_lock", "_waiting", "first_context")
+    __slots__ = ("_waiting", "first_context")
 
     def __init__(self, queue: Any, clock: Callable[[], float]) -> None:
         super().__init__(queue, clock)
         self.first_context = Context(self, 1, None)
-        self._lock = allocate_lock()
         self._waiting: set[LockType] = set()
 
     def wait(self, until: float | None) -> None:
         """Block until the scope is cancelled, or until *until* on its clock."""
-        bell = allocate_lock()
-        bell.acquire()
-        with self._lock:
-            if self.cancelled:
-                return
-            self._waiting.add(bell)
+        bell = new_bell()
+        self._waiting.add(bell)  # before the look: `cancel` sets the flag before it rings
         try:
             self._block(bell, until)
         finally:
-            with self._lock:
-                self._waiting.discard(bell)
+            self._waiting.discard(bell)
 
     def _block(self, bell: LockType, until: float | None) -> None:
         while not self.cancelled:
@@ -43,10 +38,10 @@ class ThreadScope(Scope):
             bell.acquire(True, left)
 
     def cancel(self) -> None:
-        """End all contexts, and wake those that wait on one."""
-        with self._lock:
-            self.cancelled = True
-            waiting = list(self._waiting)
-            self._waiting.clear()
-        for bell in waiting:
-            bell.release()
+        """End all contexts, and wake those that wait on one. Without a lock: `__del__` may call it inside `wait`."""
+        self.cancelled = True
+        while self._waiting:
+            try:
+                self._waiting.pop().release()
+            except KeyError:  # another took the last
+                return

@@ -10,12 +10,11 @@ from __future__ import annotations
 import threading
 from _thread import get_ident
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..core.machine import Machine
 from ..errors import QueueStateError
 from ..results import QueueState
-from .delivery import Delivery
 from .parking import Parking
 from .plan import PlanBook
 from .process import ForkedLock
@@ -23,10 +22,27 @@ from .process import ForkedLock
 T = TypeVar("T")
 
 
+class Delivers(Protocol):
+    """Carries out effects."""
+
+    def deliver(self, outbox: list[Any]) -> None:
+        """Do what *outbox* says."""
+        ...
+
+
+DEEPEST = 20  # frames that a section and the delivery of its effects may need
+
+
+def _need_frames(count: int) -> None:
+    """RecursionError unless *count* more calls fit: in the middle of a section it could keep the lock."""
+    if count:
+        _need_frames(count - 1)
+
+
 class Guarded:
     """A machine behind its lock, with the parking of its idle workers and the delivery of its effects."""
 
-    def __init__(self, machine: Machine, delivery: Delivery, plans: PlanBook) -> None:
+    def __init__(self, machine: Machine, delivery: Delivers, plans: PlanBook) -> None:
         self._machine = machine
         self._delivery = delivery
         self._plans = plans
@@ -50,6 +66,7 @@ class Guarded:
         """
         machine = self._machine
         is_inside = False
+        _need_frames(DEEPEST)
         try:
             self._acquire()
             if machine.is_busy:
@@ -111,14 +128,22 @@ class Guarded:
 
     # Fork
 
+    def _is_unused(self) -> bool:
+        """Whether a fork finds nothing in it, and nobody who works for it."""
+        machine = self._machine
+        return machine.state is QueueState.INIT and not machine.entries and not machine.ready
+
+    def _is_forked(self) -> bool:
+        return isinstance(self._lock, ForkedLock)
+
     def _refuse_if_forked(self) -> None:
-        if isinstance(self._lock, ForkedLock):
+        if self._is_forked():
             self._lock.acquire()
 
     def _forked(self) -> None:
         """In the child of a fork."""
         machine = self._machine
-        if machine.state is QueueState.INIT and not machine.entries and not machine.ready:
+        if self._is_unused():
             machine.is_busy = False  # a thread of the parent may have been inside
             self._insiders.clear()
             self._set_lock(threading.RLock())

@@ -57,6 +57,9 @@ class LoopCrew:
             self.size += 1
             self.add(LoopRunner(self.queue._house, self))
 
+    def open(self) -> None:
+        """The tasks begin once whoever starts the queue lets the loop go round."""
+
     def add(self, runner: LoopRunner) -> None:
         """Have *runner* served by a task of its own."""
         name = f"{self.queue.name}-{len(self.runners)}"
@@ -197,6 +200,7 @@ async def execute(queue: AsyncEnvelopeQueue, runner: LoopRunner, handle: Handle)
     context = runner.begin(handle, queue._plans)
     try:
         if context is not None:
+            context = context.copy()
             context.run(INSIDE.set, queue)
             return await InContext(context, run(runner, runner.plan, runner.envelope))
         return await run(runner, runner.plan, runner.envelope)

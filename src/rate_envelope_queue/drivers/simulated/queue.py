@@ -168,9 +168,6 @@ class SimulatedEnvelopeQueue(EnvelopeQueue):
     def _randomness(self) -> Callable[[], float]:
         return random.Random(0).random
 
-    def _fill(self, pool: Crew) -> None:
-        """No threads: the world runs what may run."""
-
     def _grow(self, pool: Crew, count: int) -> None:
         """No threads."""
 

@@ -6,6 +6,7 @@ user code only outside.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from queue import SimpleQueue
@@ -24,7 +25,7 @@ from ..control import Crew, QueueControl
 from ..options import refuse_coroutines
 from ..parking import new_bell
 from ..scope import ThreadScope
-from ..watchdog import call_later, forget
+from ..watchdog import StuckRun, call_later, forget
 from .futures import EnvelopeFuture
 from .workers import Pool
 
@@ -133,6 +134,7 @@ class EnvelopeQueue(QueueControl):
 
     def _advance_until_done(self, future: EnvelopeFuture, timeout: float | None) -> float | None:
         """Real time passes by itself."""
+        self._refuse_if_forked()
         return timeout
 
     # Starting and stopping
@@ -182,11 +184,21 @@ class EnvelopeQueue(QueueControl):
         return self._leave_quietly(cast(StopReport, waiter.answer))
 
     def _leave_quietly(self, report: StopReport) -> StopReport:
-        """Nothing runs any more: wait for the threads to be gone, but for those that were abandoned."""
-        pool = self._pool
-        if isinstance(pool, Pool) and pool.is_closed and not report.abandoned:
-            pool.wait_until_left(1.0)
+        """Nothing runs any more: wait a moment for the threads to be gone, unless some are known to be held up."""
+        pool, ticket = self._pool, self._machine.ticket
+        if not isinstance(pool, Pool) or not pool.is_closed or ticket is None or ticket.gave_up or pool.is_waited_for:
+            return report
+        patience = 1.0
+        if ticket.abandon_at is not None:
+            patience = min(patience, ticket.abandon_at - self._clock_now())
+        pool.wait_until_left(patience)
+        pool.is_waited_for = True
         return report
+
+    def _report_stuck(self, stuck: list[StuckRun]) -> None:
+        """In a thread of its own: the watchdog serves all queues, and an observer may take its time."""
+        report = super()._report_stuck
+        threading.Thread(target=report, args=(stuck,), name=f"{self._name} stuck", daemon=True).start()
 
     def join(self, timeout: Duration | None = None) -> bool:
         """Block until no one-off is in the queue and nothing runs; False when *timeout* seconds passed first.

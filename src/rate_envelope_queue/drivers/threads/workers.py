@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 import threading
 from _thread import get_ident
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ...core.entries import Entry, Handle
@@ -32,36 +33,47 @@ class Pool:
         self.queue = queue
         self.scope = scope
         self.is_closed = False
+        self.is_waited_for = False  # a stop has waited for the threads to be gone
         self.size = 0
-        self.threads: list[threading.Thread] = []
+        self.threads: dict[int, threading.Thread] = {}
         self.runners: list[Runner] = []
+        self._numbers = count()
+        self._gate = new_bell()  # closed until the queue runs with this pool, or never will
 
     def grow(self, count: int) -> None:
         """Start *count* more threads; called without the lock. When one cannot be started, none is left behind."""
         for _ in range(count):
-            name = f"{self.queue.name}-{len(self.threads)}"
-            thread = threading.Thread(target=_in_empty_context, args=(self,), name=name, daemon=True)
+            number = next(self._numbers)
+            name = f"{self.queue.name}-{number}"
+            thread = threading.Thread(target=self._serve, args=(number,), name=name, daemon=True)
             self.size += 1
-            self.threads.append(thread)
+            self.threads[number] = thread
             try:
                 thread.start()
             except BaseException:
                 self.size -= 1
-                self.threads.pop()
+                del self.threads[number]
                 raise
+
+    def open(self) -> None:
+        """Let the threads begin: to work, or to leave when the pool is closed."""
+        self._gate.release()
+
+    def _serve(self, number: int) -> None:
+        with self._gate:
+            pass
+        try:
+            contextvars.Context().run(work, self)  # workers never see the context variables of who started the queue
+        finally:
+            self.threads.pop(number, None)
 
     def wait_until_left(self, timeout: float) -> None:
         """Join the threads, which have nothing more to do, for at most *timeout* seconds in all."""
         clock = self.scope.clock
         ends_at = clock() + timeout
-        for thread in self.threads:
-            if thread is not threading.current_thread():
+        for thread in list(self.threads.values()):
+            if thread is not threading.current_thread() and thread.ident is not None:
                 thread.join(max(0.0, min(timeout, ends_at - clock())))
-
-
-def _in_empty_context(pool: Pool) -> None:
-    """Workers never see the context variables of whoever started the queue."""
-    contextvars.Context().run(work, pool)
 
 
 def execute(queue: EnvelopeQueue, runner: Runner, handle: Handle) -> Verdict:
@@ -69,7 +81,7 @@ def execute(queue: EnvelopeQueue, runner: Runner, handle: Handle) -> Verdict:
     context = runner.begin(handle, queue._plans)
     try:
         if context is not None:
-            return context.run(run, runner, runner.plan, runner.envelope)  # type: ignore[no-any-return]
+            return context.copy().run(run, runner, runner.plan, runner.envelope)  # type: ignore[no-any-return]
         return run(runner, runner.plan, runner.envelope)
     except BaseException as error:
         return runner.fault(error)
@@ -105,6 +117,8 @@ def work(pool: Pool) -> None:
     has_delivered = False
     while True:
         while not acquire(False):  # blocking here would start a convoy: the lock handed over while the GIL is awaited
+            if queue._is_forked():  # a handler forked, and this is the child: nobody will release the lock
+                return
             give_way(0)
         machine.is_busy = True
         try:
