@@ -9,8 +9,10 @@ from concurrent.futures import wait as wait_for
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .context import Context
+from .drivers import process
+from .drivers.threads.futures import EnvelopeFuture
+from .durations import timeout as checked_timeout
 from .envelope import Envelope, Policy
-from .errors import Cancelled
 from .text import bounded_repr
 
 if TYPE_CHECKING:
@@ -21,16 +23,26 @@ R = TypeVar("R")
 
 
 def _call(ctx: Context, envelope: Envelope[Any]) -> Any:
-    """Call what was submitted, and keep no reference to its arguments."""
+    """Call what was submitted; a stamp may do so more than once."""
     function, args, kwargs = envelope.payload
-    envelope.payload = None
     try:
         return function(*args, **kwargs)
-    except Cancelled:
-        envelope.payload = (function, args, kwargs)  # the queue may keep the entry and run it after its next start
-        raise
     finally:
         del function, args, kwargs  # a failure's traceback holds this frame
+
+
+class _Future(EnvelopeFuture):
+    """Lets go of the function and its arguments once it has its result: a failure's traceback holds the envelope."""
+
+    def __init__(self, queue: EnvelopeQueue, envelope: Envelope[Any]) -> None:
+        super().__init__(queue, envelope)
+        self._envelope: Envelope[Any] | None = envelope
+
+    def _let_go(self) -> None:
+        super()._let_go()
+        envelope, self._envelope = self._envelope, None
+        if envelope is not None:
+            envelope.payload = None
 
 
 def _result_of(future: Future[R], timeout: float | None) -> R:
@@ -60,6 +72,7 @@ class QueueExecutor(Executor):
     def __init__(self, queue: EnvelopeQueue) -> None:
         self._queue = queue
         self._lock = threading.RLock()  # a signal handler may come while its thread is inside
+        process.register(self)
         self._is_shut_down = False
         self._pending: set[Future[Any]] = set()
         self._policy: Policy = Envelope(_call, type="executor", max_attempts=1)._policy
@@ -73,7 +86,8 @@ class QueueExecutor(Executor):
         with self._lock:
             if self._is_shut_down:
                 raise RuntimeError("cannot submit after shutdown: make another executor of the queue")
-            future = self._queue.submit(Envelope._of(self._policy, (fn, args, kwargs)))
+            envelope = Envelope._of(self._policy, (fn, args, kwargs))
+            future = self._queue._submit(envelope, _Future(self._queue, envelope))
             self._pending.add(future)
         future.add_done_callback(self._pending.discard)
         return future
@@ -83,11 +97,19 @@ class QueueExecutor(Executor):
     ) -> Iterator[R]:
         """The results in the order of the arguments, all submitted at once; TimeoutError *timeout* seconds from now.
 
-        What waits is cancelled when the iterator is closed or one of them fails. *chunksize* has no effect.
+        What waits is cancelled when one of them fails, when the iterator is closed once it has begun, and when one
+        cannot be submitted. *chunksize* has no effect.
         """
+        limit = checked_timeout(timeout)
         now = self._queue.clock.now
-        ends_at = None if timeout is None else now() + timeout
-        futures = [self.submit(fn, *arguments) for arguments in zip(*iterables, strict=False)]
+        ends_at = None if limit is None else now() + limit
+        futures: list[Future[R]] = []
+        try:
+            futures.extend(self.submit(fn, *arguments) for arguments in zip(*iterables, strict=False))
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
         futures.reverse()
 
         def results() -> Iterator[R]:
@@ -100,8 +122,16 @@ class QueueExecutor(Executor):
 
         return results()
 
+    def _forked(self) -> None:
+        """In the child of a fork: a thread of the parent may have been inside."""
+        self._lock = threading.RLock()
+
+    def _exit(self, timeout: float) -> None:
+        """The interpreter exits: the queue drains."""
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more; with *cancel_futures* cancel what waits, with *wait* block until the rest is done."""
+        self._queue._refuse_if_forked()
         with self._lock:
             self._is_shut_down = True
             pending = list(self._pending)

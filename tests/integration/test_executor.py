@@ -907,11 +907,11 @@ class EnteredAgain(EnvelopeQueue):
 
     signal: Callable[[], Any] | None = None
 
-    def submit(self, envelope: Any) -> Any:
+    def _submit(self, envelope: Any, future: Any) -> Any:
         signal, self.signal = self.signal, None
         if signal is not None:
             signal()
-        return super().submit(envelope)
+        return super()._submit(envelope, future)
 
 
 @pytest.mark.parametrize("call", ["submit", "shutdown"])

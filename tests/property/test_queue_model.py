@@ -178,7 +178,7 @@ class Model:
     def promote(self) -> None:
         """What is due becomes ready; in a drain, what was due when it began."""
         for item in sorted(self.delayed):
-            if self.may_run() and item[0] <= (self.now if self.state is RUNNING else self.begun_at):
+            if self.may_run() and (item[0] <= self.now if self.state is RUNNING else item[0] < self.begun_at):
                 self.unplace(item[2])
                 self.place(item[2], 0.0)
 

@@ -173,7 +173,7 @@ SIGNATURES = {
     EnvelopeQueue.resize: "(self, workers)",
     EnvelopeQueue.dead_letters: "(self)",
     EnvelopeQueue.clear_dead_letters: "(self)",
-    EnvelopeQueue.run: "(self)",
+    EnvelopeQueue.run: "(self, *, timeout=None, grace=1.0)",
     EnvelopeQueue.handler: "(self, type, **policy)",
     EnvelopeQueue.as_executor: "(self)",
     EnvelopeType.__init__: "(self, type, *, invoke, payload=None, **policy)",

@@ -8,6 +8,7 @@ a plain envelope does not need is behind `calm`.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from math import inf, nextafter
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueueStateError, QueueTerminatedError
@@ -89,7 +90,7 @@ class Machine(Admission):
         if self.state is QueueState.RUNNING:
             now = self.clock()
         elif self.state is QueueState.STOPPING and self.ticket is not None and self.ticket.drains:
-            now = self.ticket.begun_at
+            now = nextafter(self.ticket.begun_at, -inf)
         else:
             return
         if self.delays.next_due <= now:
@@ -216,7 +217,7 @@ class Machine(Admission):
 
     def _due(self, verdict: Verdict) -> float:
         if verdict.due is not None:
-            return verdict.due
+            return max(verdict.due, self.clock())  # a user's schedule may answer any instant
         return self.clock() + verdict.after if verdict.after > 0 else AT_ONCE
 
     def _schedule(self, entry: Entry, due: float) -> None:

@@ -271,5 +271,6 @@ class QueueFront(Guarded):
         return decorate
 
     def _note_kept(self, report: StopReport) -> None:
+        one_offs = sum(not envelope.is_periodic for envelope in report.kept)
         if report.kept:
-            self._reporter.kept(len(report.kept))
+            self._reporter.kept(one_offs, len(report.kept) - one_offs)

@@ -89,7 +89,7 @@ class ForkedLock:
         return False
 
 
-def serve(queue: EnvelopeQueue, inbox: SimpleQueue[Any]) -> None:
+def serve(queue: EnvelopeQueue, inbox: SimpleQueue[Any], timeout: float | None, grace: float) -> None:
     """Until *queue* has stopped: the first signal in *inbox* stops it, a second cancels what still runs."""
     signals = 0
     while queue.state not in (QueueState.STOPPED, QueueState.TERMINATED):
@@ -99,7 +99,7 @@ def serve(queue: EnvelopeQueue, inbox: SimpleQueue[Any]) -> None:
             continue
         if note is not None:
             signals += 1
-            queue.stop(wait=False, timeout=0.0 if signals > 1 else None)
+            queue.stop(wait=False, timeout=0.0 if signals > 1 else timeout, grace=grace)
 
 
 @contextmanager

@@ -171,8 +171,10 @@ class Reporter:
             traceback_text(error),
         )
 
-    def kept(self, count: int) -> None:
-        """A queue was left with work in it."""
+    def kept(self, one_offs: int, periodics: int) -> None:
+        """A queue was left with work in it. Periodics alone are what every clean stop leaves: no warning."""
         _write(
-            logging.WARNING, "queue %s: stopped with %d entries kept; last_report lists them", escaped(self.name), count
-        )
+            logging.WARNING if one_offs else logging.INFO,
+            "queue %s: stopped with entries kept (one-offs: %d, periodic: %d); last_report lists them",
+            escaped(self.name), one_offs, periodics,
+        )  # fmt: skip

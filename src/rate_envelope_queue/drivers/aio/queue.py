@@ -24,6 +24,7 @@ from ...results import QueueState, StopMode, StopReport
 from .. import process
 from ..clock import LONGEST_WAIT
 from ..control import Crew, QueueControl
+from ..options import checked_timeouts
 from ..parking import Parking
 from ..plan import PlanBook
 from ..scope import ThreadScope
@@ -325,12 +326,14 @@ class AsyncEnvelopeQueue(QueueControl):
 
         return lifespan
 
-    async def run(self) -> StopReport:
+    async def run(self, *, timeout: Duration | None = None, grace: Duration = 1.0) -> StopReport:
         """Start, wait for SIGINT, SIGTERM or somebody's `stop`, stop with the queue's own mode, and report.
 
-        A second signal cancels what still runs. Needs the main thread (else `QueueStateError`); the previous signal
-        handlers are restored. When the caller is cancelled, the queue is stopped with STOP.
+        *timeout* and *grace* are those of `stop`: the most seconds that the stop may take. A second signal cancels what
+        still runs, and gives up on it *grace* seconds later. Needs the main thread (else `QueueStateError`); the
+        previous signal handlers are restored. When the caller is cancelled, the queue is stopped with STOP.
         """
+        limit, extra = checked_timeouts(timeout, grace)
         inbox = Inbox(self._own_loop())
         with process.signals_to(inbox):
             self._run_inbox = inbox
@@ -340,9 +343,9 @@ class AsyncEnvelopeQueue(QueueControl):
                 while self.state not in (QueueState.STOPPED, QueueState.TERMINATED):
                     if await inbox.get() is not None:
                         signals += 1
-                        await self.stop(wait=False, timeout=0.0 if signals > 1 else None)
+                        await self.stop(wait=False, timeout=0.0 if signals > 1 else limit, grace=extra)
             except BaseException:
-                self._note_kept(await self.stop(StopMode.STOP))
+                self._note_kept(await self.stop(StopMode.STOP, timeout=limit, grace=extra))
                 raise
             finally:
                 self._run_inbox = None

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...context import Context
 from ...core.waiting import Waiter
+from ...envelope import Duration
 from ...results import QueueState, StopReport
 from ..control import Crew
 from ..rules import Runner
@@ -181,7 +182,7 @@ class SimulatedEnvelopeQueue(EnvelopeQueue):
         self._world.wait_until(future.done, timeout)
         return 0.0
 
-    def run(self) -> StopReport:
+    def run(self, *, timeout: Duration | None = None, grace: Duration = 1.0) -> StopReport:
         """Start, let virtual time pass until somebody stops the queue, and report. Signals are left alone."""
         self.start()
         over = (QueueState.STOPPED, QueueState.TERMINATED)

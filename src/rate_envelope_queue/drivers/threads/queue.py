@@ -22,7 +22,7 @@ from ...results import QueueState, StopMode, StopReport
 from .. import process
 from ..clock import LONGEST_WAIT
 from ..control import Crew, QueueControl
-from ..options import refuse_coroutines
+from ..options import checked_timeouts, refuse_coroutines
 from ..parking import new_bell
 from ..scope import ThreadScope
 from ..watchdog import StuckRun, call_later, forget
@@ -121,7 +121,9 @@ class EnvelopeQueue(QueueControl):
         self._check((envelope,))
         if envelope.is_periodic:
             raise InvalidEnvelopeError("a periodic has no final outcome to wait for: use send()")
-        future = EnvelopeFuture(self, key_of(envelope))
+        return self._submit(envelope, EnvelopeFuture(self, key_of(envelope)))
+
+    def _submit(self, envelope: Envelope[Any], future: EnvelopeFuture) -> EnvelopeFuture:
         context = self._sender_context()
         self._call(self._machine.send, (envelope,), None, None, future, context)
         return future
@@ -253,18 +255,20 @@ class EnvelopeQueue(QueueControl):
 
         return lifespan
 
-    def run(self) -> StopReport:
+    def run(self, *, timeout: Duration | None = None, grace: Duration = 1.0) -> StopReport:
         """Start, block until SIGINT, SIGTERM or somebody's `stop`, stop with the queue's own mode, and report.
 
-        A second signal cancels the contexts of what still runs. Needs the main thread (else `QueueStateError`); the
-        previous signal handlers are restored.
+        *timeout* and *grace* are those of `stop`: the most seconds that the stop may take. A second signal cancels the
+        contexts of what still runs, and gives up on it *grace* seconds later. Needs the main thread (else
+        `QueueStateError`); the previous signal handlers are restored.
         """
+        limit, extra = checked_timeouts(timeout, grace)
         inbox: SimpleQueue[Any] = SimpleQueue()
         with process.signals_to(inbox):
             self._run_inbox = inbox
             try:
                 self.start()
-                process.serve(self, inbox)
+                process.serve(self, inbox, limit, extra)
             finally:
                 self._run_inbox = None
         report = self.stop()
