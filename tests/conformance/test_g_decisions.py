@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 
 from rate_envelope_queue import (
+    Decision,
     Envelope,
     RetryEnvelope,
     drop,
@@ -12,6 +15,7 @@ from rate_envelope_queue import (
     retry_now,
     retry_with_backoff,
 )
+from rate_envelope_queue.decision import DecisionKind
 from rate_envelope_queue.workqueue import ExponentialBackoff
 
 from .running import Seen, ample, fails_times, finish, gaps, marks, raises, run, started
@@ -178,6 +182,65 @@ def test_g60_an_answer_that_is_no_decision(h, answer):
     assert isinstance(event.error, Exception)
     assert h.labels() == ["ok", "run"]
     assert (queue.stats().dropped, queue.stats().succeeded) == (1, 1)
+
+
+class Unchecked(Decision):
+    """A subclass that does not check what it is made of."""
+
+    def __post_init__(self):
+        pass
+
+
+class Pretends(Decision):
+    """A subclass whose kind cannot be read."""
+
+    @property
+    def kind(self):
+        raise RuntimeError("no kind for you")
+
+
+SUBCLASSES = {
+    "kind is a text": lambda: Unchecked("retry_now"),
+    "after is a text": lambda: Unchecked(DecisionKind.RETRY_AFTER, after="5"),
+    "after is NaN": lambda: Unchecked(DecisionKind.RETRY_AFTER, after=float("nan")),
+    "no fields": lambda: object.__new__(Decision),
+    "kind raises": lambda: object.__new__(Pretends),
+    "looks like one": lambda: Mock(spec=drop()),
+}
+
+
+@pytest.mark.parametrize("answer", SUBCLASSES.values(), ids=SUBCLASSES)
+def test_g60_a_subclass_of_decision_that_is_unsound(h, answer):
+    """G60: a Decision whose fields are not what a Decision has -> reported, dropped; the workers live."""
+    queue, seen = run(h, once(h, fails_times(h, 1), failure_hook=lambda *args: answer()), once(h, marks(h, "ok")))
+    (event,) = seen.hook_failed
+    assert event.hook == "failure_hook"
+    assert h.labels() == ["run", "ok"]
+    assert (queue.stats().dropped, queue.stats().succeeded) == (1, 1)
+
+
+def test_g60_a_sound_subclass_of_decision_is_a_decision(h):
+    """G60: what is a Decision, whatever else it is, is obeyed."""
+    queue, seen = run(h, once(h, fails_times(h, 1), failure_hook=answers(Unchecked(DecisionKind.RETRY_NOW))))
+    assert (seen.hook_failed, h.labels(), queue.stats().succeeded) == ([], ["run", "run", "done"], 1)
+
+
+@pytest.mark.parametrize(
+    ("hook", "text"),
+    [
+        (raises(lambda: KeyError("no such user")), "failure_hook failed: KeyError: 'no such user'"),
+        (raises(lambda: ValueError("x" * 5000)), "failure_hook failed: ValueError: xxx"),
+        (lambda *args: "retry", "failure_hook failed: TypeError: it must return a Decision or None, not 'retry'"),
+    ],
+    ids=["raises", "raises at length", "answers nonsense"],
+)
+def test_g60_the_dead_letter_says_that_the_hook_failed(h, hook, text):
+    """G60: a failure hook that raises or answers no Decision -> the reason of the dead letter says so, bounded."""
+    queue, _ = run(h, once(h, fails_times(h, 1), failure_hook=hook), once(h, raises(ValueError)))
+    bad, plain = queue.dead_letters()
+    assert bad.reason.startswith(text)
+    assert len(bad.reason) < 300
+    assert plain.reason is None
 
 
 @pytest.mark.parametrize("place", ["before_hook", "invoke"])

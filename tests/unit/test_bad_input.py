@@ -13,6 +13,7 @@ from rate_envelope_queue import (
     Cancelled,
     CapacityExceededError,
     DeadlineExceeded,
+    Decision,
     Envelope,
     EnvelopeQueue,
     EnvelopeQueueError,
@@ -29,6 +30,7 @@ from rate_envelope_queue import (
     logging_stamp,
     retry_after,
 )
+from rate_envelope_queue.decision import DecisionKind
 from rate_envelope_queue.events import Observer
 from rate_envelope_queue.schedules import cron, every, fixed_rate
 from rate_envelope_queue.testing import SimulatedEnvelopeQueue
@@ -552,6 +554,42 @@ def test_a_wrong_reason(value: Any) -> None:
     """CONTRACT 3: drop takes a text as its reason."""
     with pytest.raises(WRONG, match="reason"):
         drop(value)
+
+
+@pytest.mark.parametrize("kind", ["drop", None, 1, DecisionKind])
+def test_a_decision_of_a_wrong_kind(kind: Any) -> None:
+    """CONTRACT 2: a Decision that is made by hand names a kind that is none, when it is made."""
+    with pytest.raises(TypeError, match="kind"):
+        Decision(kind)
+
+
+@pytest.mark.parametrize("value", [NAN, INFINITE, -INFINITE, True, "5", None, [], 1e300])
+def test_a_decision_with_a_wrong_after(value: Any) -> None:
+    """CONTRACT 3: a Decision that is made by hand refuses what is no duration by name, as `retry_after` does."""
+    with pytest.raises(WRONG, match="after"):
+        Decision(DecisionKind.RETRY_AFTER, after=value)
+
+
+@pytest.mark.parametrize("kind", [DecisionKind.DROP, DecisionKind.RETRY_NOW, DecisionKind.RETRY_WITH_BACKOFF])
+def test_a_decision_with_an_after_that_would_be_ignored(kind: DecisionKind) -> None:
+    """CONTRACT 2: only RETRY_AFTER has a time; beside another kind it is refused, not obeyed nor forgotten."""
+    with pytest.raises(ValueError, match=f"after.*{kind.name}"):
+        Decision(kind, after=7)
+
+
+def test_a_decision_with_a_wrong_reason() -> None:
+    """CONTRACT 2: a Decision that is made by hand takes a text as its reason."""
+    reason: Any = 5
+    with pytest.raises(TypeError, match="reason"):
+        Decision(DecisionKind.DROP, reason=reason)
+
+
+def test_a_decision_by_hand_is_the_same_as_by_function() -> None:
+    """CONTRACT 3: seconds or timedelta, 0 or less means 1 s, whoever makes the Decision."""
+    span: Any = timedelta(seconds=5)
+    assert Decision(DecisionKind.RETRY_AFTER, after=span) == retry_after(5)
+    assert Decision(DecisionKind.RETRY_AFTER, after=-5) == retry_after(0)
+    assert Decision(DecisionKind.DROP, reason="no") == drop("no")
 
 
 def test_a_wrong_logging_stamp() -> None:
