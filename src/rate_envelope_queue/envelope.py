@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Hashable, Iterable
 from datetime import timedelta
 from inspect import CO_COROUTINE, iscoroutinefunction
+from operator import is_
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -153,6 +154,18 @@ def checked_stamps(stamps: object) -> tuple[Stamp, ...]:
     return chain
 
 
+def _frozen(stamps: object) -> tuple[Stamp, ...]:
+    """*stamps* as they are now, as a tuple: what is done to a list later changes no policy.
+
+    The tuple of the policy made last when they are the same stamps, so that this policy is found again.
+    """
+    chain = checked_stamps(stamps)
+    last = _last_policy()
+    if last is not None and len(chain) == len(last.stamps) and all(map(is_, chain, last.stamps)):
+        return last.stamps
+    return chain
+
+
 def is_coroutine(function: object) -> bool:
     """Whether calling *function* gives a coroutine. Plain functions are told apart without `inspect`."""
     if function is None:
@@ -224,6 +237,8 @@ class Envelope(Generic[P]):
         failure_hook: Callable[[Context, Envelope[P], BaseException], Decision | None] | None = None,
         stamps: Iterable[Stamp] = (),
     ) -> None:
+        if stamps.__class__ is not tuple:
+            stamps = _frozen(stamps)
         options = (
             invoke, type, interval, schedule, deadline, priority, max_attempts,
             before_hook, after_hook, success_hook, failure_hook, stamps,
@@ -395,6 +410,7 @@ class EnvelopeType(Generic[P]):
                 raise InvalidEnvelopeError(f"{name} belongs to one envelope: give it to .envelope()")
         self._options = {"type": type, **policy}
         self._policy = Envelope(invoke, **self._options)._policy
+        self._options["stamps"] = self._policy.stamps  # what was given may be a generator, or be changed later
         self.type = type
         self.invoke = invoke
         self.payload = payload

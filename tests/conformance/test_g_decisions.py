@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from unittest.mock import Mock
 
 import pytest
@@ -258,6 +259,71 @@ def test_g61_retry_envelope_needs_no_hook(h, place):
     finish(queue)
     assert h.times("run")[1] - began == h.about(2)
     assert (queue.stats().runs_started, queue.stats().succeeded) == (2, 1)
+
+
+class AsksFor(RetryEnvelope):
+    """A RetryEnvelope that sets its time itself."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.after = after
+
+
+@pytest.mark.parametrize("span", [2, 2.0, timedelta(seconds=2)], ids=repr)
+def test_g61_a_subclass_of_retry_envelope_that_sets_its_time(h, span):
+    """G61: RetryEnvelope(after=...) -> retried after that time, also when a subclass sets it: seconds or timedelta."""
+    queue = started(h)
+    began = h.now()
+    queue.send(once(h, fails_times_with(h, 1, lambda: AsksFor(span * h.unit))))
+    finish(queue)
+    assert h.times("run")[1] - began == h.about(2)
+
+
+@pytest.mark.parametrize("after", [0, 0.0, timedelta(0)], ids=repr)
+@pytest.mark.parametrize("error", [RetryEnvelope, AsksFor])
+def test_g61_retry_envelope_after_nothing(h, error, after):
+    """G61: RetryEnvelope(after=0) -> retried at once."""
+    queue, seen = run(h, once(h, fails_times_with(h, 1, lambda: error(after))))
+    assert ([event.after for event in seen.retried], queue.stats().succeeded) == ([0.0], 1)
+
+
+class AfterRaises(RetryEnvelope):
+    """A RetryEnvelope whose time cannot be read."""
+
+    @property
+    def after(self):
+        raise SystemExit("no time for you")
+
+    @after.setter
+    def after(self, value):
+        pass
+
+
+NO_TIMES = {
+    "a text": lambda: AsksFor("5"),
+    "negative": lambda: AsksFor(-1),
+    "NaN": lambda: AsksFor(float("nan")),
+    "a bool": lambda: AsksFor(True),
+    "raises": AfterRaises,
+}
+
+
+@pytest.mark.parametrize("error", NO_TIMES.values(), ids=NO_TIMES)
+def test_g61_retry_envelope_whose_time_is_none(h, error):
+    """G61: RetryEnvelope without a usable time -> retried by backoff."""
+    queue, seen = run(h, once(h, fails_times_with(h, 1, error)), backoff=ExponentialBackoff(0.125, 1))
+    assert ([event.after for event in seen.retried], queue.stats().succeeded) == ([0.125], 1)
+
+
+def fails_times_with(h, count, error):
+    """A handler that marks "run" and raises a fresh *error* on its first *count* attempts."""
+
+    def invoke(ctx, envelope):
+        h.mark("run")
+        if ctx.attempt <= count:
+            raise error()
+
+    return invoke
 
 
 def test_g98_only_the_retry_of_a_one_off_is_a_retry(h):

@@ -213,7 +213,12 @@ class Runner:
             self.interrupt = raised
         if hook == "failure_hook":
             self.hook_fault = f"failure_hook failed: {error_text(raised, 200)}"
-        self.house.reporter.hook_failed(self.envelope, self.attempt, raised, hook)
+        try:
+            self.house.reporter.hook_failed(self.envelope, self.attempt, raised, hook)
+        except BaseException as again:
+            if is_a(again, KeyboardInterrupt):
+                self.interrupt = again
+            self.house.reporter.callback_failed(f"the report of a failed {hook}", again)
 
     def is_cancelled(self, error: BaseException) -> bool:
         """Whether the queue ended the run, not the user."""
@@ -239,13 +244,21 @@ class Runner:
             self.interrupt = error
         verdict = self._decide(plan, envelope, error, decision)
         if error is not None and verdict.run == settle.RUN_FAILED:
-            is_retried = verdict.outcome is None and not plan.is_periodic
-            self.house.reporter.failed(envelope, self.attempt, error, is_retried=is_retried)
+            self._report_failure(envelope, error, is_retried=verdict.outcome is None and not plan.is_periodic)
             if plan.stamp_error is not None:
                 without_traceback(plan.stamp_error)  # the same exception again and again: it must not grow
         if self.was_backed_off and verdict.outcome is not None:
             self.house.forget(key_of(envelope))
         return verdict
+
+    def _report_failure(self, envelope: Envelope, error: BaseException, *, is_retried: bool) -> None:
+        """Report it; whatever goes wrong in that, what follows the run was decided and stands."""
+        try:
+            self.house.reporter.failed(envelope, self.attempt, error, is_retried=is_retried)
+        except BaseException as raised:
+            if is_a(raised, KeyboardInterrupt):
+                self.interrupt = raised
+            self.house.reporter.callback_failed("the report of a failed run", raised)
 
     def _decide(self, plan: Plan, envelope: Envelope, error: BaseException | None, decision: object) -> Verdict:
         if error is None and not plan.is_periodic:
