@@ -102,6 +102,50 @@ def test_a_wrong_queue_option(make: Callable[..., Any], option: str, value: Any)
         make("q", **{option: value})
 
 
+BEYOND = {
+    "workers": [10**5000, -(10**5000), 10**30],
+    "capacity": [-(10**5000)],
+    "start_rate": [10**400, 10**5000, -(10**5000), 5e-324],
+    "hook_timeout_fraction": [10**400, 10**5000, -(10**5000)],
+    "hook_timeout_floor": [10**5000, -(10**5000)],
+    "stuck_after": [10**5000, -(10**5000)],
+    "dead_letter_limit": [10**30, 10**5000, -(10**5000)],
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [pytest.param(name, bad[at], id=f"{name} {at}") for name, bad in BEYOND.items() for at in range(len(bad))],
+)
+def test_a_queue_option_beyond_all_bounds(make: Callable[..., Any], option: str, value: Any) -> None:
+    """CONTRACT 2: wrong queue options raise ValueError naming the option, in one bounded sentence, however large."""
+    with pytest.raises(ValueError, match=f"^{option} must be ") as caught:
+        make("q", **{option: value})
+    assert len(str(caught.value)) < 300
+    assert caught.value.__class__ is ValueError
+
+
+def test_the_largest_options(make: Callable[..., Any]) -> None:
+    """CONTRACT 2: what is only large is taken."""
+    queue = make("q", capacity=10**5000, start_rate=1e300, dead_letter_limit=10**18)
+    assert queue.send(Envelope(noop)) == 1
+    queue.terminate()
+
+
+def test_a_burst_beyond_all_bounds() -> None:
+    """CONTRACT 10: TokenBucket refuses a burst that it could not count, by name."""
+    with pytest.raises(ValueError, match=r"^burst must be "):
+        TokenBucket(1, burst=10**400)
+
+
+@pytest.mark.parametrize("name", ["deadline", "interval", "stuck_after"])
+@pytest.mark.parametrize("value", [0, -1, -0.5, timedelta(0), timedelta(-1)])
+def test_a_limit_that_is_not_above_zero(name: str, value: Any) -> None:
+    """CONTRACT 1: deadline, interval and stuck_after must be more than 0; the message says so, and to use None."""
+    with pytest.raises(ValueError, match=rf"^{name} must be more than 0 seconds, not .+: use None for no {name}"):
+        EnvelopeQueue("q", stuck_after=value) if name == "stuck_after" else Envelope(noop, **{name: value})
+
+
 @pytest.mark.parametrize("name", ["", None, 5, b"q", True])
 def test_a_wrong_name(make: Callable[..., Any], name: Any) -> None:
     """CONTRACT 2: the name is a text that is not empty."""
