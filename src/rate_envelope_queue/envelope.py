@@ -8,7 +8,7 @@ folds hooks and stamps once per kind, not once per envelope.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, Unpack
 
 from .errors import InvalidEnvelopeError
 from .policy import (
@@ -16,18 +16,23 @@ from .policy import (
     LOOP,
     THREADS,
     Duration,
+    EnvelopeOptions,
     FailureHook,
     Hook,
     Invoker,
+    Overrides,
     Policy,
+    PolicyOptions,
     Stamp,
+    check_options,
     checked_stamps,
+    checked_type,
     frozen,
     is_coroutine,
     policy_for,
 )
 from .schedules import Schedule
-from .text import bounded_repr, name_of
+from .text import bounded_repr, class_name, error_text, name_of
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -45,6 +50,10 @@ __all__ = [
     "LOOP", "THREADS", "Duration", "Envelope", "EnvelopeType", "FailureHook", "Hook", "Invoker", "Policy", "Stamp",
     "checked_stamps", "is_coroutine",
 ]  # fmt: skip
+
+_ONE = EnvelopeOptions.__optional_keys__ | {"deadline"}
+_KIND = PolicyOptions.__optional_keys__
+_OVERRIDE = Overrides.__optional_keys__
 
 
 class Envelope(Generic[P]):
@@ -117,13 +126,14 @@ class Envelope(Generic[P]):
         payload: P = None,  # type: ignore[assignment]
         *,
         deadline: Duration | None = None,
-        **options: Any,
+        **options: Unpack[EnvelopeOptions],
     ) -> Envelope[P]:
         """A one-off: it runs until it has succeeded, stopped or been dropped."""
         if options.get("interval") is not None or options.get("schedule") is not None:
             raise InvalidEnvelopeError(
                 "once() makes a one-off: use Envelope.every() for interval, Envelope() for schedule"
             )
+        cls._check_options(options, "Envelope.once()")
         return cls(invoke, payload=payload, deadline=deadline, **options)
 
     @classmethod
@@ -134,12 +144,18 @@ class Envelope(Generic[P]):
         payload: P = None,  # type: ignore[assignment]
         *,
         deadline: Duration | None = None,
-        **options: Any,
+        **options: Unpack[EnvelopeOptions],
     ) -> Envelope[P]:
         """A periodic: it runs at once, and again *interval* seconds after each run has ended."""
         if interval is None:
             raise InvalidEnvelopeError("interval must be seconds or a timedelta, not None: use Envelope.once()")
+        cls._check_options(options, "Envelope.every()")
         return cls(invoke, payload=payload, interval=interval, deadline=deadline, **options)
+
+    @classmethod
+    def _check_options(cls, options: Iterable[str], caller: str) -> None:
+        if cls.__init__ is Envelope.__init__:  # a subclass may take what it likes
+            check_options(options, _ONE, caller)
 
     @property
     def invoke(self) -> Invoker:
@@ -233,7 +249,32 @@ def check_key(key: Hashable) -> None:
     try:
         hash(key)
     except Exception as error:
-        raise InvalidEnvelopeError(f"key must be hashable, not {bounded_repr(key)} ({error})") from None
+        reason = error_text(error, 200)
+        raise InvalidEnvelopeError(f"key must be hashable, not {bounded_repr(key)} ({reason})") from None
+
+
+def check_envelope(envelope: Envelope[Any]) -> None:
+    """Raise InvalidEnvelopeError for an instance of a subclass that cannot be in a queue."""
+    if type(getattr(envelope, "_policy", None)) is not Policy:
+        raise InvalidEnvelopeError(
+            f"{class_name(envelope)} is an Envelope that was not set up: call super().__init__(invoke, ...) in its "
+            "own __init__"
+        )
+    try:
+        hash(envelope)
+    except Exception as error:
+        raise InvalidEnvelopeError(
+            f"{class_name(envelope)} must be hashable ({error_text(error, 200)}): envelopes compare by identity, "
+            "leave out its own __eq__ and __hash__"
+        ) from None
+
+
+def check_policy(policy: Iterable[str], caller: str) -> None:
+    """Raise for what is no option of a kind of envelopes, in the name of what was called."""
+    for name in ("id", "key"):
+        if name in policy:
+            raise InvalidEnvelopeError(f"{name} belongs to one envelope: give it to .envelope()")
+    check_options(policy, _KIND, caller)
 
 
 class EnvelopeType(Generic[P]):
@@ -249,11 +290,8 @@ class EnvelopeType(Generic[P]):
     def __init__(
         self, type: str, *, invoke: Callable[[Context, Envelope[P]], Any], payload: type[P] | None = None, **policy: Any
     ) -> None:
-        if not isinstance(type, str) or not type:
-            raise InvalidEnvelopeError(f"type must be a non-empty str, not {bounded_repr(type)}")
-        for name in ("id", "key"):
-            if name in policy:
-                raise InvalidEnvelopeError(f"{name} belongs to one envelope: give it to .envelope()")
+        checked_type(type)
+        check_policy(policy, "EnvelopeType()")
         self._options = {"type": type, **policy}
         self._policy = Envelope(invoke, **self._options)._policy
         self._options["stamps"] = self._policy.stamps  # what was given may be a generator, or be changed later
@@ -267,6 +305,7 @@ class EnvelopeType(Generic[P]):
     def envelope(self, payload: P = None, *, id: Any = None, key: Hashable = None, **overrides: Any) -> Envelope[P]:  # type: ignore[assignment]
         """An envelope of this kind. With *overrides* of the policy it gets a policy of its own."""
         if overrides:
+            check_options(overrides, _OVERRIDE, "EnvelopeType.envelope()")
             options = {**self._options, **overrides}
             return Envelope(options.pop("invoke", self.invoke), payload=payload, id=id, key=key, **options)
         if key is not None:

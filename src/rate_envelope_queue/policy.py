@@ -6,12 +6,12 @@ The names of its options stand here, for people, type checkers and error message
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from datetime import timedelta
 from inspect import CO_COROUTINE, iscoroutinefunction
 from operator import is_
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from .durations import limit, whole
 from .errors import InvalidEnvelopeError, InvalidIntervalError
@@ -31,6 +31,41 @@ FailureHook = Callable[["Context", "Envelope[Any]", BaseException], "Decision | 
 
 DEFAULT_MAX_ATTEMPTS = 25
 THREADS, LOOP = "threads", "loop"  # marks of plain envelopes: without and with coroutine functions
+
+
+class SharedOptions(TypedDict, total=False):
+    """The options that every way to make an envelope takes."""
+
+    priority: int
+    max_attempts: int | None
+    before_hook: Hook | None
+    after_hook: Hook | None
+    success_hook: Hook | None
+    failure_hook: FailureHook | None
+    stamps: Iterable[Stamp]
+
+
+class EnvelopeOptions(SharedOptions, total=False):
+    """What `Envelope.once` and `Envelope.every` take besides their own arguments."""
+
+    id: Any
+    type: str
+    key: Hashable
+
+
+class PolicyOptions(SharedOptions, total=False):
+    """What a kind of envelopes is made of, besides its type and its handler."""
+
+    interval: Duration | None
+    schedule: Schedule | None
+    deadline: Duration | None
+
+
+class Overrides(PolicyOptions, total=False):
+    """What one envelope of a kind may have otherwise."""
+
+    type: str
+    invoke: Callable[[Any, Envelope[Any]], Any]
 
 
 class Policy:
@@ -119,6 +154,24 @@ class Policy:
                 f"deadline={self.deadline:g} is longer than the interval of {period:g} s: "
                 "make the deadline at most the interval"
             )
+
+
+def check_options(given: Iterable[str], known: frozenset[str], caller: str) -> None:
+    """TypeError, in the name of what was called, for an option that does not exist."""
+    for name in given:
+        if name not in known:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name[:100], known, 1)
+            advice = f": did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{caller} got an unexpected keyword argument {bounded_repr(name)}{advice}")
+
+
+def checked_type(type_: object) -> str:
+    """*type_* as the name of a kind, which is not empty."""
+    if not isinstance(type_, str) or not type_:
+        raise InvalidEnvelopeError(f"type must be a non-empty str, not {bounded_repr(type_)}")
+    return type_
 
 
 def _check_callables(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
@@ -263,6 +264,76 @@ def test_a_list_of_envelopes(queue: Any) -> None:
         queue.send_wait(batch)
 
 
+def generator() -> Iterator[Any]:
+    yield Envelope(noop)
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        (lambda: generator(), r"use send\(\*envelopes\)"),
+        (dict, r"use send\(\*envelopes\)"),
+        (lambda: EnvelopeType("mail", invoke=noop), r"use its \.envelope\(payload\)"),
+        (lambda: noop, r"use Envelope\(function\)"),
+        (lambda: partial(noop, None), r"use Envelope\(function\)"),
+        (lambda: "mail", "^envelopes must be Envelope objects, not 'mail'$"),
+    ],
+    ids=["generator", "dict", "EnvelopeType", "function", "partial", "str"],
+)
+def test_advice_for_what_is_no_envelope(queue: Any, value: Callable[[], Any], advice: str) -> None:
+    """CONTRACT 2: send says what to do with what is nearly an envelope."""
+    for call in (queue.send, queue.send_wait, queue.submit):
+        with pytest.raises(InvalidEnvelopeError, match=advice):
+            call(value())
+
+
+class Comparable(Envelope[Any]):
+    """It has an `__eq__`, and so no hash."""
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class NotSetUp(Envelope[Any]):
+    """It forgot about its base."""
+
+    def __init__(self) -> None:
+        self.payload = 5
+
+
+class HashRaises:
+    """A key that cannot be hashed, nor its error be shown."""
+
+    def __hash__(self) -> int:
+        raise ShyError
+
+
+class ShyError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text for you")
+
+
+@pytest.mark.parametrize(
+    ("make_it", "advice"),
+    [(lambda: Comparable(noop), r"Comparable.*hashable.*__eq__"), (NotSetUp, r"NotSetUp.*super\(\)\.__init__")],
+    ids=["unhashable", "not set up"],
+)
+def test_a_subclass_of_envelope_that_cannot_be_sent(queue: Any, make_it: Callable[[], Any], advice: str) -> None:
+    """CONTRACT 2: a subclass that cannot be in a queue is refused with the reason, alone and in a batch."""
+    for call in (queue.send, queue.send_wait, queue.submit, queue.cancel, partial(queue.send, Envelope(noop))):
+        with pytest.raises(InvalidEnvelopeError, match=advice):
+            call(make_it())
+
+
+@pytest.mark.parametrize("answer", [None, "5", INFINITE, NAN, True, 10**400], ids=lambda answer: str(answer)[:5])
+def test_a_schedule_without_a_first_run(queue: Any, answer: Any) -> None:
+    """CONTRACT 3: a schedule whose first answer is no instant is refused by name when its envelope is sent."""
+    bad = type("Lunar", (), {"jitter": 0.0, "period": None, "next": noop, "first": lambda self, **times: answer})()
+    for call in (queue.send, queue.send_wait, partial(queue.send, Envelope(noop))):
+        with pytest.raises(InvalidEnvelopeError, match=r"(?s)^schedule .*Lunar.* gives no first run: "):
+            call(Envelope(noop, schedule=bad))
+
+
 @pytest.mark.parametrize("value", [-1, 1.5, NAN, True, "4", None, []])
 def test_a_wrong_limit(queue: Any, value: Any) -> None:
     """CONTRACT 2: snapshot takes a number of entries."""
@@ -270,11 +341,13 @@ def test_a_wrong_limit(queue: Any, value: Any) -> None:
         queue.snapshot(value)
 
 
-@pytest.mark.parametrize("key", [[], {}, ([],)])
+@pytest.mark.parametrize("key", [[], {}, ([],), HashRaises()])
 def test_cancel_of_what_cannot_be_a_key(queue: Any, key: Any) -> None:
     """CONTRACT 2: cancel takes an envelope or a key; what cannot be a key is refused by that name."""
-    with pytest.raises(WRONG, match="key"):
+    with pytest.raises(InvalidEnvelopeError, match="key must be hashable"):
         queue.cancel(key)
+    with pytest.raises(InvalidEnvelopeError, match="key must be hashable"):
+        Envelope(noop, key=key)
 
 
 def test_a_sentence_for_submit_of_a_periodic(queue: Any) -> None:
@@ -338,9 +411,38 @@ def test_a_handler_that_is_no_function(queue: Any, function: Any) -> None:
 
 def test_two_handlers_for_one_type(queue: Any) -> None:
     """CONTRACT 2: two handlers for one type are refused by its name."""
+    first, second = queue.handler("news"), queue.handler("news")
+    first(noop)
     queue.handler("mail")(noop)
-    with pytest.raises(WRONG, match="mail"):
-        queue.handler("mail")(lambda ctx, envelope: None)
+    with pytest.raises(InvalidEnvelopeError, match="mail"):
+        queue.handler("mail")
+    with pytest.raises(InvalidEnvelopeError, match="news"):
+        second(noop)
+
+
+@pytest.mark.parametrize("type_", ["", None, 5, b"mail", True, [], {}])
+def test_the_type_is_checked_before_a_function_is_decorated(queue: Any, type_: Any) -> None:
+    """CONTRACT 2: handler refuses a wrong type and a wrong option at once, not only when it decorates."""
+    with pytest.raises(InvalidEnvelopeError, match="type must be a non-empty str"):
+        queue.handler(type_)
+    with pytest.raises(TypeError, match=r"handler\(\) got .*dead_line.*'deadline'"):
+        queue.handler("mail", dead_line=1)
+
+
+def test_a_bare_handler(queue: Any) -> None:
+    """CONTRACT 2: handler without a type takes the function's name, with options or without."""
+
+    @queue.handler
+    def mail(ctx: Any, envelope: Any) -> None:
+        """Send it."""
+
+    assert isinstance(mail, EnvelopeType)
+    assert (mail.type, mail.envelope(5).type, mail.envelope(5).payload, mail.__doc__) == ("mail", "mail", 5, "Send it.")
+    assert queue.handler(noop, deadline=3).envelope().deadline == 3.0
+    with pytest.raises(InvalidEnvelopeError, match="mail"):
+        queue.handler("mail")
+    with pytest.raises(InvalidEnvelopeError, match=r"type .*__name__"):
+        queue.handler(partial(noop, None))
 
 
 @pytest.mark.parametrize(
@@ -435,10 +537,31 @@ def test_a_wrong_argument_of_an_envelope(name: str, value: Any) -> None:
 
 
 def test_an_unknown_argument_of_an_envelope() -> None:
-    """CONTRACT 2: an argument that does not exist is refused by name."""
-    for make in (Envelope, Envelope.once, partial(Envelope.every, 1)):
-        with pytest.raises(TypeError, match="dead_line"):
-            make(noop, dead_line=1)
+    """CONTRACT 2: an argument that does not exist is refused by name, in the name of what was called."""
+    makers: dict[str, Callable[..., Any]] = {
+        "Envelope.__init__": Envelope,
+        "Envelope.once": Envelope.once,
+        "Envelope.every": partial(Envelope.every, 1),
+        "EnvelopeType": partial(EnvelopeType, "mail", invoke=noop),
+        "EnvelopeType.envelope": EnvelopeType("mail", invoke=noop).envelope,
+    }
+    for caller, make in makers.items():
+        arguments = () if caller.startswith("EnvelopeType") else (noop,)
+        with pytest.raises(TypeError, match=rf"^{re.escape(caller)}\(\) got .*'dead_line'") as caught:
+            make(*arguments, dead_line=1)
+        assert caller == "Envelope.__init__" or str(caught.value).endswith("did you mean 'deadline'?")
+
+
+def test_a_subclass_of_envelope_may_take_arguments_of_its_own() -> None:
+    """CONTRACT 2: once and every hand on what the constructor of a subclass takes."""
+
+    class Tagged(Envelope[Any]):
+        def __init__(self, *args: Any, tag: str, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.tag = tag
+
+    make: Any = Tagged
+    assert (make.once(noop, tag="a").tag, make.every(1, noop, tag="b").tag) == ("a", "b")
 
 
 def test_arguments_of_an_envelope_are_keywords() -> None:
