@@ -8,7 +8,15 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Hashable, Iterable
 from datetime import timedelta
-from inspect import CO_COROUTINE, iscoroutinefunction
+from functools import partial
+from inspect import (
+    CO_ASYNC_GENERATOR,
+    CO_COROUTINE,
+    CO_GENERATOR,
+    isasyncgenfunction,
+    iscoroutinefunction,
+    isgeneratorfunction,
+)
 from operator import is_
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -123,7 +131,7 @@ class Policy:
         self.stamps = checked_stamps(stamps)
         self._set_numbers(interval, deadline, priority, max_attempts)
         self._set_timetable(schedule)
-        self.has_coroutines = any(map(is_coroutine, (invoke, before, after, success, failure)))
+        self.has_coroutines = any(map(is_coroutine, (invoke, before, after, success, failure, *self.stamps)))
         self.plain_for = "" if self.timetable or self.priority else LOOP if self.has_coroutines else THREADS
         self.is_quiet = False
         self.plan: Any = None
@@ -185,6 +193,16 @@ def _check_callables(
     for name, hook in hooks.items():
         if hook is not None and not callable(hook):
             raise InvalidEnvelopeError(f"{name} must be callable or None, not {bounded_repr(hook)}")
+        _refuse_generator(hook, name)
+    _refuse_generator(invoke, "invoke")
+
+
+def _refuse_generator(function: object, name: str) -> None:
+    if is_generator(function):
+        raise InvalidEnvelopeError(
+            f"{name} must be a plain or a coroutine function, and {bounded_repr(function)} never runs: calling a "
+            "generator function only makes a generator; leave out its yield"
+        )
 
 
 def checked_stamps(stamps: object) -> tuple[Stamp, ...]:
@@ -195,6 +213,7 @@ def checked_stamps(stamps: object) -> tuple[Stamp, ...]:
     for stamp in chain:
         if not callable(stamp):
             raise InvalidEnvelopeError(f"stamps must be callable as stamp(next), not {bounded_repr(stamp)}")
+        _refuse_generator(stamp, "stamps")
     return chain
 
 
@@ -212,13 +231,27 @@ def frozen(stamps: object) -> tuple[Stamp, ...]:
 
 def is_coroutine(function: object) -> bool:
     """Whether calling *function* gives a coroutine. Plain functions are told apart without `inspect`."""
-    if function is None:
-        return False
     if type(function) is FunctionType:
         return bool(function.__code__.co_flags & CO_COROUTINE) or iscoroutinefunction(function)
-    if type(function) is type:
-        return False
-    return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+    return function is not None and any(map(iscoroutinefunction, _called_by(function)))
+
+
+def is_generator(function: object) -> bool:
+    """Whether calling *function* gives a generator: nothing of its body runs then."""
+    if type(function) is FunctionType:
+        return bool(function.__code__.co_flags & (CO_GENERATOR | CO_ASYNC_GENERATOR))
+    return function is not None and any(
+        isgeneratorfunction(it) or isasyncgenfunction(it) for it in _called_by(function)
+    )
+
+
+def _called_by(function: Any) -> tuple[object, ...]:
+    """What may run when *function* is called: itself, inside any `partial`, or its class's `__call__`."""
+    while isinstance(function, partial):
+        function = function.func
+    if isinstance(function, type):
+        return ()
+    return function, getattr(function, "__call__", None)  # noqa: B004
 
 
 _no_policy: Callable[[], Policy | None] = lambda: None  # noqa: E731

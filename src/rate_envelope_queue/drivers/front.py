@@ -171,6 +171,7 @@ class QueueFront(Guarded):
             hooks = (policy.before_hook, policy.after_hook, policy.success_hook, policy.failure_hook)
             refuse_coroutines((policy.invoke,), "invoke")
             refuse_coroutines(hooks, "a hook")
+            refuse_coroutines(policy.stamps, "a stamp")
 
     def _starts(self, envelopes: tuple[Envelope[Any], ...], delay: float) -> Starts | None:
         """When the periodics among *envelopes* first run. Their schedules are user code: asked before the lock."""
