@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from rate_envelope_queue import Envelope, EnvelopeType, StopEnvelope, logging_stamp, retry_now
@@ -261,3 +263,16 @@ def test_3_a_kind_keeps_its_stamps(h):
         h.log.clear()
         run(h, kind.envelope(), kind.envelope(priority=1))
         assert calls(h) == ["> a", "invoke", "< a"] * 2
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit])
+def test_3_logging_stamp_does_not_fail_a_run(h, error):
+    """3: `logging_stamp` changes nothing of the run, whatever a filter or a record factory of the service does."""
+    logger = logging.getLogger("mail that cannot be logged")
+    logger.addFilter(raises(error))
+    queue = started(h, stamps=[logging_stamp(logger, level=logging.CRITICAL)])
+    good = queue.submit(Envelope.once(lambda ctx, envelope: "sent"))
+    bad = queue.submit(Envelope.once(raises(KeyError)))
+    finish(queue)
+    assert good.result(timeout=0) == "sent"
+    assert isinstance(bad.exception(timeout=0), KeyError)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
@@ -145,6 +146,58 @@ def test_a_limit_that_is_not_above_zero(name: str, value: Any) -> None:
     """CONTRACT 1: deadline, interval and stuck_after must be more than 0; the message says so, and to use None."""
     with pytest.raises(ValueError, match=rf"^{name} must be more than 0 seconds, not .+: use None for no {name}"):
         EnvelopeQueue("q", stuck_after=value) if name == "stuck_after" else Envelope(noop, **{name: value})
+
+
+class Typo(Observer):
+    """It means on_dropped."""
+
+    def on_droped(self, event: Any) -> None: ...
+
+
+class NoEvent(Observer):
+    """It listens to what does not happen."""
+
+    def on_weather(self, event: Any) -> None: ...
+
+
+class AsyncObserver:
+    """Nobody would await it."""
+
+    async def on_failed(self, event: Any) -> None: ...
+
+
+class LazyObserver(Observer):
+    """Its method only makes a generator."""
+
+    def on_stuck(self, event: Any) -> Iterator[None]:
+        yield
+
+
+@pytest.mark.parametrize(
+    ("observer", "message"),
+    [
+        (Typo(), r"on_droped.*did you mean on_dropped\?"),
+        (type("Stranger", (), {"on_droped": noop, "on_failed": noop})(), r"on_droped.*did you mean on_dropped\?"),
+        (NoEvent(), r"on_weather.*on_failed"),
+        (AsyncObserver(), r"on_failed of .* must be a plain method"),
+        (AsyncMock(), r"on_failed of .* must be a plain method"),
+        (LazyObserver(), r"on_stuck of .* must be a plain method"),
+    ],
+    ids=["typo", "typo of a stranger", "no event", "async", "AsyncMock", "generator"],
+)
+def test_an_observer_that_would_hear_nothing(make: Callable[..., Any], observer: Any, message: str) -> None:
+    """CONTRACT 2: an observer with a method that would never be carried out is refused, naming the method."""
+    with pytest.raises(TypeError, match=f"^observers: .*{message}"):
+        make("q", observers=[observer])
+
+
+def test_observers_that_hear() -> None:
+    """CONTRACT 2: a Mock hears all, and an object of another trade what it has a method for."""
+    mock, stranger = Mock(), type("Server", (), {"on_message": noop, "on_close": noop, "on_dropped": Mock()})()
+    with SimulatedEnvelopeQueue("q", observers=[mock, stranger]) as queue:
+        queue.send(Envelope(lambda ctx, envelope: 1 / 0))
+    assert (mock.on_failed.call_count, mock.on_dropped.call_count, stranger.on_dropped.call_count) == (1, 1, 1)
+    assert mock.on_state_changed.call_count >= 2
 
 
 @pytest.mark.parametrize("name", ["", None, 5, b"q", True])

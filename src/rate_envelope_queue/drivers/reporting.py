@@ -13,6 +13,7 @@ from typing import Any
 from ..core.settle import is_a
 from ..envelope import Envelope
 from ..events import OBSERVABLE, Abandoned, Dropped, Failed, HookFailed, Observer, Retried, StateChanged, Stuck
+from ..policy import is_coroutine, is_generator
 from ..results import DeadLetter, QueueState
 from ..text import bounded_repr, error_text, escaped, name_of, traceback_text
 
@@ -55,6 +56,22 @@ def _write(level: int, message: str, *args: object, extra: dict[str, object] | N
             raise
 
 
+def _check_names(observer: object) -> None:
+    """Raise TypeError for a method that listens to an event which does not exist: it would never be called.
+
+    An object of another class may have other methods that begin with `on_`; only what is nearly one of ours is refused.
+    """
+    known = [f"on_{event}" for event in OBSERVABLE]
+    for name in dir(observer):
+        if name.startswith("on_") and name not in known:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, known, 1, 0.6 if isinstance(observer, Observer) else 0.85)
+            if near or isinstance(observer, Observer):
+                advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+                raise TypeError(f"observers: {bounded_repr(observer)} has {name}, which is no event: {advice}")
+
+
 class Reporter:
     """The log and the observers of one queue."""
 
@@ -67,13 +84,18 @@ class Reporter:
             self._add(observer)
 
     def _add(self, observer: object) -> None:
+        _check_names(observer)
         found = False
         for event in OBSERVABLE:
             method = getattr(observer, f"on_{event}", None)
-            if method is None or getattr(method, "is_unused", False):
+            if method is None or getattr(method, "is_unused", False) is True:  # a Mock has every attribute
                 continue
             if not callable(method):
                 raise TypeError(f"observers: on_{event} of {bounded_repr(observer)} must be callable")
+            if is_coroutine(method) or is_generator(method):
+                raise TypeError(
+                    f"observers: on_{event} of {bounded_repr(observer)} must be a plain method: nobody would await it"
+                )
             found = True
             self._listeners.setdefault(event, []).append(method)
         if not found and not isinstance(observer, Observer):
