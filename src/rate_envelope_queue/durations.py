@@ -43,8 +43,8 @@ def nonnegative(value: object, name: str) -> float:
 
 def positive(value: object, name: str) -> float:
     """*value* as seconds above 0."""
-    result = nonnegative(value, name)
-    if result == 0:
+    result = seconds(value, name)
+    if result <= 0:
         raise ValueError(f"{name} must be more than 0 seconds, not {bounded_repr(value)}")
     return result
 
@@ -53,9 +53,9 @@ def limit(value: object, name: str) -> float | None:
     """*value* as seconds above 0, or None for no limit; 0 is refused with advice, since it reads like "none"."""
     if value is None:
         return None
-    result = nonnegative(value, name)
-    if result == 0:
-        raise ValueError(f"{name}=0 is not a limit: use None for no {name}")
+    result = seconds(value, name)
+    if result <= 0:
+        raise ValueError(f"{name} must be more than 0 seconds, not {bounded_repr(value)}: use None for no {name}")
     return result
 
 
@@ -64,10 +64,13 @@ def timeout(value: object, name: str = "timeout") -> float | None:
     return None if value is None else nonnegative(value, name)
 
 
-def whole(value: object, name: str, *, least: int, advice: str = "") -> int:
-    """*value* as an int of at least *least*; bool is refused."""
+def whole(value: object, name: str, *, least: int, most: int | None = None, advice: str = "") -> int:
+    """*value* as an int of at least *least* and at most *most*; bool is refused."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {bounded_repr(value)}")
+    advice = f": {advice}" if advice else ""
     if value < least:
-        raise ValueError(f"{name} must be {least} or more, not {value}" + (f": {advice}" if advice else ""))
+        raise ValueError(f"{name} must be {least} or more, not {bounded_repr(value)}{advice}")
+    if most is not None and value > most:
+        raise ValueError(f"{name} must be at most {most}, not {bounded_repr(value)}{advice}")
     return value

@@ -7,17 +7,32 @@ folds hooks and stamps once per kind, not once per envelope.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Hashable, Iterable
-from datetime import timedelta
-from inspect import CO_COROUTINE, iscoroutinefunction
-from types import FunctionType
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, Unpack
 
-from .durations import limit, whole
-from .errors import InvalidEnvelopeError, InvalidIntervalError
-from .schedules import Schedule, every
-from .text import bounded_repr, name_of
+from .errors import InvalidEnvelopeError
+from .policy import (
+    DEFAULT_MAX_ATTEMPTS,
+    LOOP,
+    THREADS,
+    Duration,
+    EnvelopeOptions,
+    FailureHook,
+    Hook,
+    Invoker,
+    Overrides,
+    Policy,
+    PolicyOptions,
+    Stamp,
+    check_options,
+    checked_stamps,
+    checked_type,
+    frozen,
+    is_coroutine,
+    policy_for,
+)
+from .schedules import Schedule
+from .text import bounded_repr, class_name, error_text, name_of
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -31,161 +46,14 @@ else:
 
     P = TypeVar("P")
 
-Duration = float | timedelta
-Invoker = Callable[["Context", "Envelope[Any]"], Any]
-Stamp = Callable[[Invoker], Invoker]
-Hook = Callable[["Context", "Envelope[Any]"], object]
-FailureHook = Callable[["Context", "Envelope[Any]", BaseException], "Decision | None"]
+__all__ = [
+    "LOOP", "THREADS", "Duration", "Envelope", "EnvelopeType", "FailureHook", "Hook", "Invoker", "Policy", "Stamp",
+    "checked_stamps", "is_coroutine",
+]  # fmt: skip
 
-DEFAULT_MAX_ATTEMPTS = 25
-THREADS, LOOP = "threads", "loop"  # marks of plain envelopes: without and with coroutine functions
-
-
-class Policy:
-    """How envelopes of one kind are run. Immutable by agreement; checked when it is made; shared.
-
-    `timetable` is the schedule in effect, from `interval` or `schedule`. `plan` belongs to the drivers: the plan that
-    was used last, so that a run finds it without a look-up.
-    """
-
-    __slots__ = (
-        "__weakref__",
-        "after_hook",
-        "before_hook",
-        "deadline",
-        "failure_hook",
-        "has_coroutines",
-        "interval",
-        "invoke",
-        "is_quiet",
-        "max_attempts",
-        "options",
-        "plain_for",
-        "plan",
-        "priority",
-        "schedule",
-        "stamps",
-        "success_hook",
-        "timetable",
-        "type",
-    )
-
-    def __init__(self, options: tuple[Any, ...]) -> None:
-        self.options = options
-        (
-            invoke,
-            type_,
-            interval,
-            schedule,
-            deadline,
-            priority,
-            max_attempts,
-            before,
-            after,
-            success,
-            failure,
-            stamps,
-        ) = options
-        _check_callables(invoke, type_, before, after, success, failure)
-        self.invoke: Invoker = invoke
-        self.type: str = type_
-        self.before_hook: Hook | None = before
-        self.after_hook: Hook | None = after
-        self.success_hook: Hook | None = success
-        self.failure_hook: FailureHook | None = failure
-        self.stamps = checked_stamps(stamps)
-        self._set_numbers(interval, deadline, priority, max_attempts)
-        self._set_timetable(schedule)
-        self.has_coroutines = any(map(is_coroutine, (invoke, before, after, success, failure)))
-        self.plain_for = "" if self.timetable or self.priority else LOOP if self.has_coroutines else THREADS
-        self.is_quiet = False
-        self.plan: Any = None
-
-    def _set_numbers(self, interval: object, deadline: object, priority: object, max_attempts: object) -> None:
-        try:
-            self.interval = limit(interval, "interval")
-            self.deadline = limit(deadline, "deadline")
-            self.max_attempts = None if max_attempts is None else whole(max_attempts, "max_attempts", least=1)
-            if isinstance(priority, bool) or not isinstance(priority, int):
-                raise TypeError(f"priority must be an int, larger first, not {bounded_repr(priority)}")
-        except (TypeError, ValueError) as error:
-            raise InvalidEnvelopeError(str(error)) from None
-        self.priority = priority
-
-    def _set_timetable(self, schedule: object) -> None:
-        if schedule is not None and self.interval is not None:
-            raise InvalidEnvelopeError("give interval or schedule, not both")
-        if schedule is not None and (isinstance(schedule, type) or not isinstance(schedule, Schedule)):
-            raise InvalidEnvelopeError(
-                f"schedule must be every(), fixed_rate(), cron() or another Schedule, not {bounded_repr(schedule)}"
-            )
-        self.schedule: Schedule | None = schedule
-        self.timetable: Schedule | None = schedule if self.interval is None else every(self.interval)
-        period = None if self.timetable is None else self.timetable.period
-        if self.deadline is not None and period is not None and self.deadline > period:
-            raise InvalidIntervalError(
-                f"deadline={self.deadline:g} is longer than the interval of {period:g} s: "
-                "make the deadline at most the interval"
-            )
-
-
-def _check_callables(
-    invoke: object, type_: object, before: object, after: object, success: object, failure: object
-) -> None:
-    if not callable(invoke):
-        raise InvalidEnvelopeError(f"invoke must be callable as invoke(ctx, envelope), not {bounded_repr(invoke)}")
-    if not isinstance(type_, str):
-        raise InvalidEnvelopeError(f"type must be a str, not {bounded_repr(type_)}")
-    hooks = {"before_hook": before, "after_hook": after, "success_hook": success, "failure_hook": failure}
-    for name, hook in hooks.items():
-        if hook is not None and not callable(hook):
-            raise InvalidEnvelopeError(f"{name} must be callable or None, not {bounded_repr(hook)}")
-
-
-def checked_stamps(stamps: object) -> tuple[Stamp, ...]:
-    """*stamps* as a tuple of callables, or InvalidEnvelopeError."""
-    if isinstance(stamps, (str, bytes)) or not isinstance(stamps, Iterable):
-        raise InvalidEnvelopeError(f"stamps must be a sequence of callables, not {bounded_repr(stamps)}")
-    chain = tuple(stamps)
-    for stamp in chain:
-        if not callable(stamp):
-            raise InvalidEnvelopeError(f"stamps must be callable as stamp(next), not {bounded_repr(stamp)}")
-    return chain
-
-
-def is_coroutine(function: object) -> bool:
-    """Whether calling *function* gives a coroutine. Plain functions are told apart without `inspect`."""
-    if function is None:
-        return False
-    if type(function) is FunctionType:
-        return bool(function.__code__.co_flags & CO_COROUTINE) or iscoroutinefunction(function)
-    if type(function) is type:
-        return False
-    return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
-
-
-_DEFAULTS = ("", None, None, None, 0, DEFAULT_MAX_ATTEMPTS, None, None, None, None, ())
-_no_policy: Callable[[], Policy | None] = lambda: None  # noqa: E731
-_last_policy: Callable[[], Policy | None] = _no_policy  # a weak reference: the policy made last, shared when it fits
-
-
-def _policy_for(options: tuple[Any, ...]) -> Policy:
-    """The policy made last when every option is the very same object, else a new one.
-
-    Services build the same kind of envelope again and again. Compared by identity: 1 == True, and a user's `__eq__`
-    would be called.
-    """
-    global _last_policy
-    last = _last_policy()
-    if last is not None:
-        for mine, its in zip(options, last.options, strict=True):
-            if mine is not its:
-                break
-        else:
-            return last
-    policy = Policy(options)
-    _last_policy = weakref.ref(policy)
-    return policy
+_ONE = EnvelopeOptions.__optional_keys__ | {"deadline"}
+_KIND = PolicyOptions.__optional_keys__
+_OVERRIDE = Overrides.__optional_keys__
 
 
 class Envelope(Generic[P]):
@@ -224,11 +92,13 @@ class Envelope(Generic[P]):
         failure_hook: Callable[[Context, Envelope[P], BaseException], Decision | None] | None = None,
         stamps: Iterable[Stamp] = (),
     ) -> None:
+        if stamps.__class__ is not tuple:
+            stamps = frozen(stamps)
         options = (
             invoke, type, interval, schedule, deadline, priority, max_attempts,
             before_hook, after_hook, success_hook, failure_hook, stamps,
         )  # fmt: skip
-        policy = _policy_for(options)
+        policy = policy_for(options)
         self._policy = policy
         self._id = id
         self.payload = payload
@@ -256,13 +126,14 @@ class Envelope(Generic[P]):
         payload: P = None,  # type: ignore[assignment]
         *,
         deadline: Duration | None = None,
-        **options: Any,
+        **options: Unpack[EnvelopeOptions],
     ) -> Envelope[P]:
         """A one-off: it runs until it has succeeded, stopped or been dropped."""
         if options.get("interval") is not None or options.get("schedule") is not None:
             raise InvalidEnvelopeError(
                 "once() makes a one-off: use Envelope.every() for interval, Envelope() for schedule"
             )
+        cls._check_options(options, "Envelope.once()")
         return cls(invoke, payload=payload, deadline=deadline, **options)
 
     @classmethod
@@ -273,12 +144,18 @@ class Envelope(Generic[P]):
         payload: P = None,  # type: ignore[assignment]
         *,
         deadline: Duration | None = None,
-        **options: Any,
+        **options: Unpack[EnvelopeOptions],
     ) -> Envelope[P]:
         """A periodic: it runs at once, and again *interval* seconds after each run has ended."""
         if interval is None:
             raise InvalidEnvelopeError("interval must be seconds or a timedelta, not None: use Envelope.once()")
+        cls._check_options(options, "Envelope.every()")
         return cls(invoke, payload=payload, interval=interval, deadline=deadline, **options)
+
+    @classmethod
+    def _check_options(cls, options: Iterable[str], caller: str) -> None:
+        if cls.__init__ is Envelope.__init__:  # a subclass may take what it likes
+            check_options(options, _ONE, caller)
 
     @property
     def invoke(self) -> Invoker:
@@ -372,7 +249,32 @@ def check_key(key: Hashable) -> None:
     try:
         hash(key)
     except Exception as error:
-        raise InvalidEnvelopeError(f"key must be hashable, not {bounded_repr(key)} ({error})") from None
+        reason = error_text(error, 200)
+        raise InvalidEnvelopeError(f"key must be hashable, not {bounded_repr(key)} ({reason})") from None
+
+
+def check_envelope(envelope: Envelope[Any]) -> None:
+    """Raise InvalidEnvelopeError for an instance of a subclass that cannot be in a queue."""
+    if type(getattr(envelope, "_policy", None)) is not Policy:
+        raise InvalidEnvelopeError(
+            f"{class_name(envelope)} is an Envelope that was not set up: call super().__init__(invoke, ...) in its "
+            "own __init__"
+        )
+    try:
+        hash(envelope)
+    except Exception as error:
+        raise InvalidEnvelopeError(
+            f"{class_name(envelope)} must be hashable ({error_text(error, 200)}): envelopes compare by identity, "
+            "leave out its own __eq__ and __hash__"
+        ) from None
+
+
+def check_policy(policy: Iterable[str], caller: str) -> None:
+    """Raise for what is no option of a kind of envelopes, in the name of what was called."""
+    for name in ("id", "key"):
+        if name in policy:
+            raise InvalidEnvelopeError(f"{name} belongs to one envelope: give it to .envelope()")
+    check_options(policy, _KIND, caller)
 
 
 class EnvelopeType(Generic[P]):
@@ -388,13 +290,11 @@ class EnvelopeType(Generic[P]):
     def __init__(
         self, type: str, *, invoke: Callable[[Context, Envelope[P]], Any], payload: type[P] | None = None, **policy: Any
     ) -> None:
-        if not isinstance(type, str) or not type:
-            raise InvalidEnvelopeError(f"type must be a non-empty str, not {bounded_repr(type)}")
-        for name in ("id", "key"):
-            if name in policy:
-                raise InvalidEnvelopeError(f"{name} belongs to one envelope: give it to .envelope()")
+        checked_type(type)
+        check_policy(policy, "EnvelopeType()")
         self._options = {"type": type, **policy}
         self._policy = Envelope(invoke, **self._options)._policy
+        self._options["stamps"] = self._policy.stamps  # what was given may be a generator, or be changed later
         self.type = type
         self.invoke = invoke
         self.payload = payload
@@ -405,6 +305,7 @@ class EnvelopeType(Generic[P]):
     def envelope(self, payload: P = None, *, id: Any = None, key: Hashable = None, **overrides: Any) -> Envelope[P]:  # type: ignore[assignment]
         """An envelope of this kind. With *overrides* of the policy it gets a policy of its own."""
         if overrides:
+            check_options(overrides, _OVERRIDE, "EnvelopeType.envelope()")
             options = {**self._options, **overrides}
             return Envelope(options.pop("invoke", self.invoke), payload=payload, id=id, key=key, **options)
         if key is not None:

@@ -70,8 +70,9 @@ class RetryEnvelope(Exception):  # noqa: N818  control flow
     """
 
     def __init__(self, after: float | timedelta | None = None) -> None:
-        self.after = None if after is None else nonnegative(after, "after")
-        super().__init__("retry" if self.after is None else f"retry after {self.after} s")
+        span = None if after is None else nonnegative(after, "after")
+        super().__init__("retry" if span is None else f"retry after {span} s")
+        self.after = span
 
     def __reduce__(self) -> tuple[object, ...]:
         return (RetryEnvelope, (self.after,))

@@ -16,6 +16,7 @@ from typing import Final, Protocol, runtime_checkable
 from .durations import LONGEST, nonnegative, positive, whole
 from .text import bounded_repr
 
+_LARGEST_BURST = 2**53  # beyond it a float does not count one by one
 _ANOTHER_CLOCK = 1.0  # seconds back; less is two threads that read the clock in one order and arrived in the other
 
 
@@ -153,8 +154,8 @@ class TokenBucket:
     __slots__ = ("_full_at", "_latest", "_lock", "_taken", "burst", "rate")
 
     def __init__(self, rate: float, burst: int = 1) -> None:
-        self.rate: Final = _per_second(rate, "rate")
-        self.burst: Final = whole(burst, "burst", least=1)
+        self.rate: Final = per_second(rate, "rate")
+        self.burst: Final = whole(burst, "burst", least=1, most=_LARGEST_BURST)
         self._lock = threading.RLock()
         # The bucket was full at _full_at, and never again up to _latest: of what it held then, and of what it has
         # gained since, _taken tokens were reserved.
@@ -282,7 +283,7 @@ def default_controller_limiter() -> MaxOf:
     return MaxOf(ExponentialBackoff(0.005, 1000), TokenBucket(10, burst=100))
 
 
-def _per_second(value: object, name: str) -> float:
+def per_second(value: object, name: str) -> float:
     """*value* as a finite number per second, above 0 and not so small that one token takes centuries."""
     if isinstance(value, bool) or not isinstance(value, (int, float, Real)):
         raise TypeError(f"{name} must be a number per second (int or float), not {bounded_repr(value)}")

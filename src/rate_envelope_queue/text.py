@@ -29,6 +29,8 @@ def bounded_repr(value: object, limit: int = 80) -> str:
 
 def escaped(text: str, limit: int = 1000) -> str:
     """*text* with control characters, ANSI sequences and bidi marks escaped, cut to *limit* characters."""
+    if type(text) is not str:
+        text = str.__str__(text)  # past the methods of a subclass
     if not text.isascii() or not text.isprintable():
         text = "".join(char if _is_harmless(char) else char.encode("unicode_escape").decode() for char in text[:limit])
     return text if len(text) <= limit else text[: limit - 3] + "..."
@@ -41,7 +43,7 @@ def _is_harmless(char: str) -> bool:
 def class_name(value: object) -> str:
     """The name of *value*'s class, past a metaclass that would raise."""
     name: str = type.__dict__["__name__"].__get__(type(value))
-    return name
+    return str.__str__(name)
 
 
 def name_of(function: object) -> str:
@@ -61,7 +63,7 @@ def without_traceback(error: BaseException) -> BaseException:
 def error_text(error: BaseException, limit: int = 1000) -> str:
     """`ClassName: message` of an exception, even when its `__str__` raises."""
     try:
-        message = str(error)
+        message = str.__str__(str(error))  # a subclass of str would be shown by its own methods
     except BaseException:  # the same: the class alone will do
         message = "<its text could not be had>"
     name = class_name(error)

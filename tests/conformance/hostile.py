@@ -29,6 +29,21 @@ class StrIsNoText(Exception):
         return 5
 
 
+class NoFormat(str):
+    __slots__ = ()
+
+    def __format__(self, spec):
+        raise RuntimeError("no format for you")
+
+    def isascii(self):
+        raise RuntimeError("no such question")
+
+
+class StrIsNoPlainText(Exception):
+    def __str__(self):
+        return NoFormat("a text of its own kind")
+
+
 class Unhashable(Exception):
     def __eq__(self, other):
         raise RuntimeError("no comparison")
@@ -148,6 +163,7 @@ ERRORS = {
     "__repr__ raises": ReprRaises,
     "__str__ exits": BothExit,
     "__str__ gives an int": StrIsNoText,
+    "__str__ gives a hostile str": StrIsNoPlainText,
     "unhashable": Unhashable,
     "no truth": NoTruth,
     "__cause__ raises": CauseRaises,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from unittest.mock import Mock
+
 import pytest
 
 from rate_envelope_queue import (
+    Decision,
     Envelope,
     RetryEnvelope,
     drop,
@@ -12,8 +16,10 @@ from rate_envelope_queue import (
     retry_now,
     retry_with_backoff,
 )
+from rate_envelope_queue.decision import DecisionKind
 from rate_envelope_queue.workqueue import ExponentialBackoff
 
+from .harness import simulated_only
 from .running import Seen, ample, fails_times, finish, gaps, marks, raises, run, started
 
 
@@ -180,6 +186,65 @@ def test_g60_an_answer_that_is_no_decision(h, answer):
     assert (queue.stats().dropped, queue.stats().succeeded) == (1, 1)
 
 
+class Unchecked(Decision):
+    """A subclass that does not check what it is made of."""
+
+    def __post_init__(self):
+        pass
+
+
+class Pretends(Decision):
+    """A subclass whose kind cannot be read."""
+
+    @property
+    def kind(self):
+        raise RuntimeError("no kind for you")
+
+
+SUBCLASSES = {
+    "kind is a text": lambda: Unchecked("retry_now"),
+    "after is a text": lambda: Unchecked(DecisionKind.RETRY_AFTER, after="5"),
+    "after is NaN": lambda: Unchecked(DecisionKind.RETRY_AFTER, after=float("nan")),
+    "no fields": lambda: object.__new__(Decision),
+    "kind raises": lambda: object.__new__(Pretends),
+    "looks like one": lambda: Mock(spec=drop()),
+}
+
+
+@pytest.mark.parametrize("answer", SUBCLASSES.values(), ids=SUBCLASSES)
+def test_g60_a_subclass_of_decision_that_is_unsound(h, answer):
+    """G60: a Decision whose fields are not what a Decision has -> reported, dropped; the workers live."""
+    queue, seen = run(h, once(h, fails_times(h, 1), failure_hook=lambda *args: answer()), once(h, marks(h, "ok")))
+    (event,) = seen.hook_failed
+    assert event.hook == "failure_hook"
+    assert h.labels() == ["run", "ok"]
+    assert (queue.stats().dropped, queue.stats().succeeded) == (1, 1)
+
+
+def test_g60_a_sound_subclass_of_decision_is_a_decision(h):
+    """G60: what is a Decision, whatever else it is, is obeyed."""
+    queue, seen = run(h, once(h, fails_times(h, 1), failure_hook=answers(Unchecked(DecisionKind.RETRY_NOW))))
+    assert (seen.hook_failed, h.labels(), queue.stats().succeeded) == ([], ["run", "run", "done"], 1)
+
+
+@pytest.mark.parametrize(
+    ("hook", "text"),
+    [
+        (raises(lambda: KeyError("no such user")), "failure_hook failed: KeyError: 'no such user'"),
+        (raises(lambda: ValueError("x" * 5000)), "failure_hook failed: ValueError: xxx"),
+        (lambda *args: "retry", "failure_hook failed: TypeError: it must return a Decision or None, not 'retry'"),
+    ],
+    ids=["raises", "raises at length", "answers nonsense"],
+)
+def test_g60_the_dead_letter_says_that_the_hook_failed(h, hook, text):
+    """G60: a failure hook that raises or answers no Decision -> the reason of the dead letter says so, bounded."""
+    queue, _ = run(h, once(h, fails_times(h, 1), failure_hook=hook), once(h, raises(ValueError)))
+    bad, plain = queue.dead_letters()
+    assert bad.reason.startswith(text)
+    assert len(bad.reason) < 300
+    assert plain.reason is None
+
+
 @pytest.mark.parametrize("place", ["before_hook", "invoke"])
 def test_g61_retry_envelope_needs_no_hook(h, place):
     """G61: RetryEnvelope(after=...) without a hook -> retried."""
@@ -195,6 +260,72 @@ def test_g61_retry_envelope_needs_no_hook(h, place):
     finish(queue)
     assert h.times("run")[1] - began == h.about(2)
     assert (queue.stats().runs_started, queue.stats().succeeded) == (2, 1)
+
+
+class AsksFor(RetryEnvelope):
+    """A RetryEnvelope that sets its time itself."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.after = after
+
+
+@simulated_only
+@pytest.mark.parametrize("span", [2, 2.0, timedelta(seconds=2)], ids=repr)
+def test_g61_a_subclass_of_retry_envelope_that_sets_its_time(h, span):
+    """G61: RetryEnvelope(after=...) -> retried after that time, also when a subclass sets it: seconds or timedelta."""
+    queue = started(h)
+    began = h.now()
+    queue.send(once(h, fails_times_with(h, 1, lambda: AsksFor(span))))
+    finish(queue)
+    assert h.times("run")[1] - began == h.about(2)
+
+
+@pytest.mark.parametrize("after", [0, 0.0, timedelta(0)], ids=repr)
+@pytest.mark.parametrize("error", [RetryEnvelope, AsksFor])
+def test_g61_retry_envelope_after_nothing(h, error, after):
+    """G61: RetryEnvelope(after=0) -> retried at once."""
+    queue, seen = run(h, once(h, fails_times_with(h, 1, lambda: error(after))))
+    assert ([event.after for event in seen.retried], queue.stats().succeeded) == ([0.0], 1)
+
+
+class AfterRaises(RetryEnvelope):
+    """A RetryEnvelope whose time cannot be read."""
+
+    @property
+    def after(self):
+        raise SystemExit("no time for you")
+
+    @after.setter
+    def after(self, value):
+        pass
+
+
+NO_TIMES = {
+    "a text": lambda: AsksFor("5"),
+    "negative": lambda: AsksFor(-1),
+    "NaN": lambda: AsksFor(float("nan")),
+    "a bool": lambda: AsksFor(True),
+    "raises": AfterRaises,
+}
+
+
+@pytest.mark.parametrize("error", NO_TIMES.values(), ids=NO_TIMES)
+def test_g61_retry_envelope_whose_time_is_none(h, error):
+    """G61: RetryEnvelope without a usable time -> retried by backoff."""
+    queue, seen = run(h, once(h, fails_times_with(h, 1, error)), backoff=ExponentialBackoff(0.125, 1))
+    assert ([event.after for event in seen.retried], queue.stats().succeeded) == ([0.125], 1)
+
+
+def fails_times_with(h, count, error):
+    """A handler that marks "run" and raises a fresh *error* on its first *count* attempts."""
+
+    def invoke(ctx, envelope):
+        h.mark("run")
+        if ctx.attempt <= count:
+            raise error()
+
+    return invoke
 
 
 def test_g98_only_the_retry_of_a_one_off_is_a_retry(h):

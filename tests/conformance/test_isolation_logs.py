@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 
 import pytest
 
-from rate_envelope_queue import Envelope, RetryEnvelope, StopEnvelope, retry_now
+from rate_envelope_queue import Envelope, RetryEnvelope, StopEnvelope, drop, retry_now
 
-from .hostile import ERRORS
+from .hostile import ERRORS, NoFormat
 from .running import Seen, finish, marks, raises, run, run_once, started
 
 SHOWN = logging.Formatter("%(levelname)s %(message)s")
@@ -145,6 +146,96 @@ def test_9_every_error_can_be_logged_and_its_traceback_read(h, records, error):
     assert SHOWN.format(record)
     assert isinstance(event.traceback(), str)
     assert len(event.traceback()) < 100_000
+
+
+class ShyEnvelope(Envelope):
+    """An envelope that will not say what it is."""
+
+    __slots__ = ()
+
+    @property
+    def id(self):
+        raise RuntimeError("no id for you")
+
+
+@pytest.mark.parametrize("shy", ["envelope", "type"])
+def test_9_an_envelope_that_cannot_be_named_is_settled_as_decided(h, records, shy):
+    """9: what cannot be read off an envelope when its failed run is reported does not change what follows: the hook
+    decided a retry."""
+    decides = {"failure_hook": lambda ctx, envelope, error: retry_now() if ctx.attempt == 1 else drop("enough")}
+    if shy == "envelope":
+        envelope = ShyEnvelope(raises(ValueError), id=7, type="mail", **decides)
+    else:
+        envelope = Envelope(raises(ValueError), id=7, type=NoFormat("mail"), **decides)
+    queue, seen = run(h, envelope)
+    assert [letter.reason for letter in queue.dead_letters()] == ["enough"]
+    assert (len(seen.failed), len(records())) == (2, 2)
+    assert all("mail id=7" in record.getMessage() for record in records())
+
+
+def test_9_a_report_that_fails_does_not_change_what_follows(h, monkeypatch):
+    """9: a report is only a report: when it fails, a run is retried or dropped as was decided."""
+    queue = started(h)
+    monkeypatch.setattr(queue._reporter, "failed", raises(SystemExit))
+    monkeypatch.setattr(queue._reporter, "hook_failed", raises(SystemExit))
+    hooks = {"failure_hook": lambda ctx, envelope, error: retry_now() if ctx.attempt == 1 else "nonsense"}
+    queue.send(Envelope(raises(ValueError), **hooks))
+    finish(queue)
+    (letter,) = queue.dead_letters()
+    assert (letter.attempts, letter.reason[:20]) == (2, "failure_hook failed:")
+
+
+@pytest.mark.parametrize("field", ["queue", "attempt", "error"])
+def test_9_a_record_factory_of_the_service_keeps_its_fields(h, records, field):
+    """9: one log record per failed run, also when the service's record factory sets fields with everyday names."""
+    with record_factory(**{field: "the service's own"}):
+        run(h, Envelope(raises(lambda: ValueError("from a run")), type="mail"))
+    (record,) = records()
+    assert getattr(record, field) == "the service's own"
+    assert "from a run" in record.getMessage()
+
+
+def test_9_a_record_factory_that_takes_our_fields_loses_no_record(h, records):
+    """9: one log record per failed run: when the service has a field of ours already, the record comes without."""
+    with record_factory(envelope_error="the service's own"):
+        run(h, Envelope(raises(lambda: ValueError("from a run")), type="mail"))
+    (record,) = records()
+    assert record.envelope_error == "the service's own"
+    assert not hasattr(record, "envelope_type")
+    assert "ValueError: from a run" in record.getMessage()
+
+
+@contextmanager
+def record_factory(**fields):
+    """Records of the whole process get these *fields* meanwhile."""
+    plain = logging.getLogRecordFactory()
+
+    def factory(*args, **options):
+        record = plain(*args, **options)
+        record.__dict__.update(fields)
+        return record
+
+    logging.setLogRecordFactory(factory)
+    try:
+        yield
+    finally:
+        logging.setLogRecordFactory(plain)
+
+
+def test_9_what_a_record_tells(h, records):
+    """9: the log record of a failed run names the envelope, its key included, in its text and in its fields."""
+    queue, _ = run(h, Envelope(raises(lambda: ValueError("no")), type="mail", id=7, key=("user", 5)))
+    (record,) = records()
+    assert "run 1 of mail id=7 key=('user', 5) failed" in record.getMessage()
+    fields = {name: value for name, value in vars(record).items() if name.startswith("envelope_")}
+    assert fields == {
+        "envelope_queue": queue.name,
+        "envelope_type": "mail",
+        "envelope_id": "7",
+        "envelope_key": "('user', 5)",
+        "envelope_attempt": 1,
+        "envelope_error": "ValueError: no",
+    }
 
 
 def test_9_a_logging_handler_that_raises_ends_nothing(h):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from rate_envelope_queue import Envelope, EnvelopeType, StopEnvelope, logging_stamp, retry_now
@@ -225,3 +227,52 @@ def test_3_logging_stamp_writes_one_line_per_call(h, caplog):
     assert good.endswith(" s: done")
     assert bad.endswith(" s: ValueError: no\\nserver")
     assert (queue.stats().succeeded, queue.stats().dropped) == (1, 1)
+
+
+def test_3_what_is_done_to_a_list_of_stamps_later(h):
+    """3: an envelope has the stamps that stood in the list when it was made, whatever is done to the list later."""
+    stamps = [stamp(h, "first")]
+    invoke = marks(h, "invoke")
+    early = Envelope(invoke, stamps=stamps)
+    stamps.append(stamp(h, "second"))
+    late = Envelope(invoke, stamps=stamps)
+    run(h, early)
+    assert calls(h) == ["> first", "invoke", "< first"]
+    h.log.clear()
+    run(h, late)
+    assert calls(h) == ["> first", "> second", "invoke", "< second", "< first"]
+
+
+def test_3_envelopes_with_the_same_list_of_stamps_share_a_chain(h):
+    """3: the chain is folded once per policy, and envelopes that are alike, stamps included, share one."""
+    stamps, invoke = [stamp(h, "own")], marks(h, "invoke")
+    run(h, *[Envelope(invoke, stamps=stamps) for _ in range(3)])
+    assert folds(h) == ["fold own"]
+
+
+def test_3_a_kind_keeps_its_stamps(h):
+    """3: a kind has the stamps that it was made with, from a generator or from a list that is changed later; an
+    envelope with a policy of its own too."""
+    changed = [stamp(h, "a")]
+    kinds = [
+        EnvelopeType("generator", invoke=marks(h, "invoke"), stamps=(each for each in [stamp(h, "a")])),
+        EnvelopeType("changed", invoke=marks(h, "invoke"), stamps=changed),
+    ]
+    changed.clear()
+    for kind in kinds:
+        h.log.clear()
+        run(h, kind.envelope(), kind.envelope(priority=1))
+        assert calls(h) == ["> a", "invoke", "< a"] * 2
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit])
+def test_3_logging_stamp_does_not_fail_a_run(h, error):
+    """3: `logging_stamp` changes nothing of the run, whatever a filter or a record factory of the service does."""
+    logger = logging.getLogger("mail that cannot be logged")
+    logger.addFilter(raises(error))
+    queue = started(h, stamps=[logging_stamp(logger, level=logging.CRITICAL)])
+    good = queue.submit(Envelope.once(lambda ctx, envelope: "sent"))
+    bad = queue.submit(Envelope.once(raises(KeyError)))
+    finish(queue)
+    assert good.result(timeout=0) == "sent"
+    assert isinstance(bad.exception(timeout=0), KeyError)

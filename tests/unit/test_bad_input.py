@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
@@ -13,6 +15,7 @@ from rate_envelope_queue import (
     Cancelled,
     CapacityExceededError,
     DeadlineExceeded,
+    Decision,
     Envelope,
     EnvelopeQueue,
     EnvelopeQueueError,
@@ -29,6 +32,7 @@ from rate_envelope_queue import (
     logging_stamp,
     retry_after,
 )
+from rate_envelope_queue.decision import DecisionKind
 from rate_envelope_queue.events import Observer
 from rate_envelope_queue.schedules import cron, every, fixed_rate
 from rate_envelope_queue.testing import SimulatedEnvelopeQueue
@@ -98,6 +102,102 @@ def test_a_wrong_queue_option(make: Callable[..., Any], option: str, value: Any)
     """CONTRACT 2: wrong queue options raise ValueError or TypeError naming the option."""
     with pytest.raises(WRONG, match=option):
         make("q", **{option: value})
+
+
+BEYOND = {
+    "workers": [10**5000, -(10**5000), 10**30],
+    "capacity": [-(10**5000)],
+    "start_rate": [10**400, 10**5000, -(10**5000), 5e-324],
+    "hook_timeout_fraction": [10**400, 10**5000, -(10**5000)],
+    "hook_timeout_floor": [10**5000, -(10**5000)],
+    "stuck_after": [10**5000, -(10**5000)],
+    "dead_letter_limit": [10**30, 10**5000, -(10**5000)],
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [pytest.param(name, bad[at], id=f"{name} {at}") for name, bad in BEYOND.items() for at in range(len(bad))],
+)
+def test_a_queue_option_beyond_all_bounds(make: Callable[..., Any], option: str, value: Any) -> None:
+    """CONTRACT 2: wrong queue options raise ValueError naming the option, in one bounded sentence, however large."""
+    with pytest.raises(ValueError, match=f"^{option} must be ") as caught:
+        make("q", **{option: value})
+    assert len(str(caught.value)) < 300
+    assert caught.value.__class__ is ValueError
+
+
+def test_the_largest_options(make: Callable[..., Any]) -> None:
+    """CONTRACT 2: what is only large is taken."""
+    queue = make("q", capacity=10**5000, start_rate=1e300, dead_letter_limit=10**18)
+    assert queue.send(Envelope(noop)) == 1
+    queue.terminate()
+
+
+def test_a_burst_beyond_all_bounds() -> None:
+    """CONTRACT 10: TokenBucket refuses a burst that it could not count, by name."""
+    with pytest.raises(ValueError, match=r"^burst must be "):
+        TokenBucket(1, burst=10**400)
+
+
+@pytest.mark.parametrize("name", ["deadline", "interval", "stuck_after"])
+@pytest.mark.parametrize("value", [0, -1, -0.5, timedelta(0), timedelta(-1)])
+def test_a_limit_that_is_not_above_zero(name: str, value: Any) -> None:
+    """CONTRACT 1: deadline, interval and stuck_after must be more than 0; the message says so, and to use None."""
+    with pytest.raises(ValueError, match=rf"^{name} must be more than 0 seconds, not .+: use None for no {name}"):
+        EnvelopeQueue("q", stuck_after=value) if name == "stuck_after" else Envelope(noop, **{name: value})
+
+
+class Typo(Observer):
+    """It means on_dropped."""
+
+    def on_droped(self, event: Any) -> None: ...
+
+
+class NoEvent(Observer):
+    """It listens to what does not happen."""
+
+    def on_weather(self, event: Any) -> None: ...
+
+
+class AsyncObserver:
+    """Nobody would await it."""
+
+    async def on_failed(self, event: Any) -> None: ...
+
+
+class LazyObserver(Observer):
+    """Its method only makes a generator."""
+
+    def on_stuck(self, event: Any) -> Iterator[None]:
+        yield
+
+
+@pytest.mark.parametrize(
+    ("observer", "message"),
+    [
+        (Typo(), r"on_droped.*did you mean on_dropped\?"),
+        (type("Stranger", (), {"on_droped": noop, "on_failed": noop})(), r"on_droped.*did you mean on_dropped\?"),
+        (NoEvent(), r"on_weather.*on_failed"),
+        (AsyncObserver(), r"on_failed of .* must be a plain method"),
+        (AsyncMock(), r"on_failed of .* must be a plain method"),
+        (LazyObserver(), r"on_stuck of .* must be a plain method"),
+    ],
+    ids=["typo", "typo of a stranger", "no event", "async", "AsyncMock", "generator"],
+)
+def test_an_observer_that_would_hear_nothing(make: Callable[..., Any], observer: Any, message: str) -> None:
+    """CONTRACT 2: an observer with a method that would never be carried out is refused, naming the method."""
+    with pytest.raises(TypeError, match=f"^observers: .*{message}"):
+        make("q", observers=[observer])
+
+
+def test_observers_that_hear() -> None:
+    """CONTRACT 2: a Mock hears all, and an object of another trade what it has a method for."""
+    mock, stranger = Mock(), type("Server", (), {"on_message": noop, "on_close": noop, "on_dropped": Mock()})()
+    with SimulatedEnvelopeQueue("q", observers=[mock, stranger]) as queue:
+        queue.send(Envelope(lambda ctx, envelope: 1 / 0))
+    assert (mock.on_failed.call_count, mock.on_dropped.call_count, stranger.on_dropped.call_count) == (1, 1, 1)
+    assert mock.on_state_changed.call_count >= 2
 
 
 @pytest.mark.parametrize("name", ["", None, 5, b"q", True])
@@ -217,6 +317,76 @@ def test_a_list_of_envelopes(queue: Any) -> None:
         queue.send_wait(batch)
 
 
+def generator() -> Iterator[Any]:
+    yield Envelope(noop)
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        (lambda: generator(), r"use send\(\*envelopes\)"),
+        (dict, r"use send\(\*envelopes\)"),
+        (lambda: EnvelopeType("mail", invoke=noop), r"use its \.envelope\(payload\)"),
+        (lambda: noop, r"use Envelope\(function\)"),
+        (lambda: partial(noop, None), r"use Envelope\(function\)"),
+        (lambda: "mail", "^envelopes must be Envelope objects, not 'mail'$"),
+    ],
+    ids=["generator", "dict", "EnvelopeType", "function", "partial", "str"],
+)
+def test_advice_for_what_is_no_envelope(queue: Any, value: Callable[[], Any], advice: str) -> None:
+    """CONTRACT 2: send says what to do with what is nearly an envelope."""
+    for call in (queue.send, queue.send_wait, queue.submit):
+        with pytest.raises(InvalidEnvelopeError, match=advice):
+            call(value())
+
+
+class Comparable(Envelope[Any]):
+    """It has an `__eq__`, and so no hash."""
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class NotSetUp(Envelope[Any]):
+    """It forgot about its base."""
+
+    def __init__(self) -> None:
+        self.payload = 5
+
+
+class HashRaises:
+    """A key that cannot be hashed, nor its error be shown."""
+
+    def __hash__(self) -> int:
+        raise ShyError
+
+
+class ShyError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text for you")
+
+
+@pytest.mark.parametrize(
+    ("make_it", "advice"),
+    [(lambda: Comparable(noop), r"Comparable.*hashable.*__eq__"), (NotSetUp, r"NotSetUp.*super\(\)\.__init__")],
+    ids=["unhashable", "not set up"],
+)
+def test_a_subclass_of_envelope_that_cannot_be_sent(queue: Any, make_it: Callable[[], Any], advice: str) -> None:
+    """CONTRACT 2: a subclass that cannot be in a queue is refused with the reason, alone and in a batch."""
+    for call in (queue.send, queue.send_wait, queue.submit, queue.cancel, partial(queue.send, Envelope(noop))):
+        with pytest.raises(InvalidEnvelopeError, match=advice):
+            call(make_it())
+
+
+@pytest.mark.parametrize("answer", [None, "5", INFINITE, NAN, True, 10**400], ids=lambda answer: str(answer)[:5])
+def test_a_schedule_without_a_first_run(queue: Any, answer: Any) -> None:
+    """CONTRACT 3: a schedule whose first answer is no instant is refused by name when its envelope is sent."""
+    bad = type("Lunar", (), {"jitter": 0.0, "period": None, "next": noop, "first": lambda self, **times: answer})()
+    for call in (queue.send, queue.send_wait, partial(queue.send, Envelope(noop))):
+        with pytest.raises(InvalidEnvelopeError, match=r"(?s)^schedule .*Lunar.* gives no first run: "):
+            call(Envelope(noop, schedule=bad))
+
+
 @pytest.mark.parametrize("value", [-1, 1.5, NAN, True, "4", None, []])
 def test_a_wrong_limit(queue: Any, value: Any) -> None:
     """CONTRACT 2: snapshot takes a number of entries."""
@@ -224,11 +394,13 @@ def test_a_wrong_limit(queue: Any, value: Any) -> None:
         queue.snapshot(value)
 
 
-@pytest.mark.parametrize("key", [[], {}, ([],)])
+@pytest.mark.parametrize("key", [[], {}, ([],), HashRaises()])
 def test_cancel_of_what_cannot_be_a_key(queue: Any, key: Any) -> None:
     """CONTRACT 2: cancel takes an envelope or a key; what cannot be a key is refused by that name."""
-    with pytest.raises(WRONG, match="key"):
+    with pytest.raises(InvalidEnvelopeError, match="key must be hashable"):
         queue.cancel(key)
+    with pytest.raises(InvalidEnvelopeError, match="key must be hashable"):
+        Envelope(noop, key=key)
 
 
 def test_a_sentence_for_submit_of_a_periodic(queue: Any) -> None:
@@ -292,9 +464,38 @@ def test_a_handler_that_is_no_function(queue: Any, function: Any) -> None:
 
 def test_two_handlers_for_one_type(queue: Any) -> None:
     """CONTRACT 2: two handlers for one type are refused by its name."""
+    first, second = queue.handler("news"), queue.handler("news")
+    first(noop)
     queue.handler("mail")(noop)
-    with pytest.raises(WRONG, match="mail"):
-        queue.handler("mail")(lambda ctx, envelope: None)
+    with pytest.raises(InvalidEnvelopeError, match="mail"):
+        queue.handler("mail")
+    with pytest.raises(InvalidEnvelopeError, match="news"):
+        second(noop)
+
+
+@pytest.mark.parametrize("type_", ["", None, 5, b"mail", True, [], {}])
+def test_the_type_is_checked_before_a_function_is_decorated(queue: Any, type_: Any) -> None:
+    """CONTRACT 2: handler refuses a wrong type and a wrong option at once, not only when it decorates."""
+    with pytest.raises(InvalidEnvelopeError, match="type must be a non-empty str"):
+        queue.handler(type_)
+    with pytest.raises(TypeError, match=r"handler\(\) got .*dead_line.*'deadline'"):
+        queue.handler("mail", dead_line=1)
+
+
+def test_a_bare_handler(queue: Any) -> None:
+    """CONTRACT 2: handler without a type takes the function's name, with options or without."""
+
+    @queue.handler
+    def mail(ctx: Any, envelope: Any) -> None:
+        """Send it."""
+
+    assert isinstance(mail, EnvelopeType)
+    assert (mail.type, mail.envelope(5).type, mail.envelope(5).payload, mail.__doc__) == ("mail", "mail", 5, "Send it.")
+    assert queue.handler(noop, deadline=3).envelope().deadline == 3.0
+    with pytest.raises(InvalidEnvelopeError, match="mail"):
+        queue.handler("mail")
+    with pytest.raises(InvalidEnvelopeError, match=r"type .*__name__"):
+        queue.handler(partial(noop, None))
 
 
 @pytest.mark.parametrize(
@@ -389,10 +590,31 @@ def test_a_wrong_argument_of_an_envelope(name: str, value: Any) -> None:
 
 
 def test_an_unknown_argument_of_an_envelope() -> None:
-    """CONTRACT 2: an argument that does not exist is refused by name."""
-    for make in (Envelope, Envelope.once, partial(Envelope.every, 1)):
-        with pytest.raises(TypeError, match="dead_line"):
-            make(noop, dead_line=1)
+    """CONTRACT 2: an argument that does not exist is refused by name, in the name of what was called."""
+    makers: dict[str, Callable[..., Any]] = {
+        "Envelope.__init__": Envelope,
+        "Envelope.once": Envelope.once,
+        "Envelope.every": partial(Envelope.every, 1),
+        "EnvelopeType": partial(EnvelopeType, "mail", invoke=noop),
+        "EnvelopeType.envelope": EnvelopeType("mail", invoke=noop).envelope,
+    }
+    for caller, make in makers.items():
+        arguments = () if caller.startswith("EnvelopeType") else (noop,)
+        with pytest.raises(TypeError, match=rf"^{re.escape(caller)}\(\) got .*'dead_line'") as caught:
+            make(*arguments, dead_line=1)
+        assert caller == "Envelope.__init__" or str(caught.value).endswith("did you mean 'deadline'?")
+
+
+def test_a_subclass_of_envelope_may_take_arguments_of_its_own() -> None:
+    """CONTRACT 2: once and every hand on what the constructor of a subclass takes."""
+
+    class Tagged(Envelope[Any]):
+        def __init__(self, *args: Any, tag: str, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.tag = tag
+
+    make: Any = Tagged
+    assert (make.once(noop, tag="a").tag, make.every(1, noop, tag="b").tag) == ("a", "b")
 
 
 def test_arguments_of_an_envelope_are_keywords() -> None:
@@ -552,6 +774,42 @@ def test_a_wrong_reason(value: Any) -> None:
     """CONTRACT 3: drop takes a text as its reason."""
     with pytest.raises(WRONG, match="reason"):
         drop(value)
+
+
+@pytest.mark.parametrize("kind", ["drop", None, 1, DecisionKind])
+def test_a_decision_of_a_wrong_kind(kind: Any) -> None:
+    """CONTRACT 2: a Decision that is made by hand names a kind that is none, when it is made."""
+    with pytest.raises(TypeError, match="kind"):
+        Decision(kind)
+
+
+@pytest.mark.parametrize("value", [NAN, INFINITE, -INFINITE, True, "5", None, [], 1e300])
+def test_a_decision_with_a_wrong_after(value: Any) -> None:
+    """CONTRACT 3: a Decision that is made by hand refuses what is no duration by name, as `retry_after` does."""
+    with pytest.raises(WRONG, match="after"):
+        Decision(DecisionKind.RETRY_AFTER, after=value)
+
+
+@pytest.mark.parametrize("kind", [DecisionKind.DROP, DecisionKind.RETRY_NOW, DecisionKind.RETRY_WITH_BACKOFF])
+def test_a_decision_with_an_after_that_would_be_ignored(kind: DecisionKind) -> None:
+    """CONTRACT 2: only RETRY_AFTER has a time; beside another kind it is refused, not obeyed nor forgotten."""
+    with pytest.raises(ValueError, match=f"after.*{kind.name}"):
+        Decision(kind, after=7)
+
+
+def test_a_decision_with_a_wrong_reason() -> None:
+    """CONTRACT 2: a Decision that is made by hand takes a text as its reason."""
+    reason: Any = 5
+    with pytest.raises(TypeError, match="reason"):
+        Decision(DecisionKind.DROP, reason=reason)
+
+
+def test_a_decision_by_hand_is_the_same_as_by_function() -> None:
+    """CONTRACT 3: seconds or timedelta, 0 or less means 1 s, whoever makes the Decision."""
+    span: Any = timedelta(seconds=5)
+    assert Decision(DecisionKind.RETRY_AFTER, after=span) == retry_after(5)
+    assert Decision(DecisionKind.RETRY_AFTER, after=-5) == retry_after(0)
+    assert Decision(DecisionKind.DROP, reason="no") == drop("no")
 
 
 def test_a_wrong_logging_stamp() -> None:

@@ -24,7 +24,7 @@ PACKAGE = "rate_envelope_queue"
 SOURCE = ROOT / "src" / PACKAGE
 
 GROUND = ["text", "durations", "errors"]  # each may import those before it
-NOUNS = ["envelope", "decision", "context", "schedules", "limiters", "stamps", "events", "results"]
+NOUNS = ["envelope", "policy", "decision", "context", "schedules", "limiters", "stamps", "events", "results"]
 BUILT_ON_DRIVERS = ["workqueue", "executor", "testing", "pytest_plugin"]
 FLOORS = ["ground", "nouns", "core", "drivers", "built on drivers", "package"]
 

@@ -6,10 +6,10 @@ A verdict is what the pipeline hands to the machine. Nothing here knows a queue,
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from ..decision import Decision, DecisionKind
+from ..decision import Decision, DecisionKind, retry_after, retry_now, retry_with_backoff
+from ..durations import nonnegative
 from ..errors import RetryEnvelope, StopEnvelope
 from ..results import Outcome
 from ..text import cause_of
@@ -113,10 +113,11 @@ def failed(policy: Policy, attempt: int, error: BaseException, decision: Decisio
 
 def _asked_for(error: BaseException) -> Decision:
     """What a RetryEnvelope asks for; an `after` that was tampered with counts as none."""
-    after = getattr(error, "after", None)
-    if isinstance(after, float) and isfinite(after) and after >= 0:
-        return Decision(DecisionKind.RETRY_AFTER, after=after)
-    return Decision(DecisionKind.RETRY_WITH_BACKOFF)
+    try:
+        after = nonnegative(getattr(error, "after", None), "after")
+    except BaseException:  # of a subclass it may be anything, and may raise
+        return retry_with_backoff()
+    return retry_after(after) if after else retry_now()
 
 
 def asks_to_stop(error: BaseException) -> bool:

@@ -7,19 +7,31 @@ Sending, cancelling, looking. How runs are run, and how a caller waits, is the d
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from contextvars import copy_context
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from numbers import Real
+from typing import Any, TypeVar, Unpack, overload
 
 from ..core.admission import Starts
 from ..core.entries import key_of
 from ..core.machine import Machine
 from ..durations import nonnegative, whole
-from ..envelope import THREADS, Duration, Envelope, EnvelopeType, Stamp
+from ..envelope import (
+    THREADS,
+    Duration,
+    Envelope,
+    EnvelopeType,
+    Stamp,
+    check_envelope,
+    check_key,
+    check_policy,
+)
 from ..errors import InvalidEnvelopeError
+from ..policy import PolicyOptions, checked_type
 from ..results import DeadLetter, EntryView, QueueState, QueueStats, StopReport
-from ..text import bounded_repr
+from ..schedules import Schedule
+from ..text import bounded_repr, class_name, error_text
 from . import process
 from .delivery import Delivery
 from .options import Options, refuse_coroutines
@@ -28,7 +40,19 @@ from .reporting import Reporter
 from .rules import House, jittered
 from .section import Guarded
 
+Q = TypeVar("Q")
 AT_ONCE = 0  # the default of delay, told by identity: False is not it
+
+
+def _advice(value: object) -> str:
+    """What to do with *value* instead of sending it."""
+    if isinstance(value, EnvelopeType):
+        return ": use its .envelope(payload)"
+    if callable(value):
+        return ": use Envelope(function)"
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+        return ": use send(*envelopes)"
+    return ""
 
 
 class QueueFront(Guarded):
@@ -108,7 +132,7 @@ class QueueFront(Guarded):
                     wake = self._parking.next_wake()
                 machine.is_busy = is_inside = False
             self._release()
-        except AttributeError:
+        except (AttributeError, TypeError):  # no envelope, or a subclass that cannot be hashed: `_check` says which
             self._abort_section(is_inside)
             new = None
         except BaseException:
@@ -140,8 +164,10 @@ class QueueFront(Guarded):
     def _check(self, envelopes: tuple[object, ...]) -> None:
         for envelope in envelopes:
             if not isinstance(envelope, Envelope):
-                advice = ": use send(*envelopes)" if isinstance(envelope, (list, tuple, set, frozenset)) else ""
-                raise InvalidEnvelopeError(f"envelopes must be Envelope objects, not {bounded_repr(envelope)}{advice}")
+                raise InvalidEnvelopeError(
+                    f"envelopes must be Envelope objects, not {bounded_repr(envelope)}{_advice(envelope)}"
+                )
+            check_envelope(envelope)
             self._check_colour(envelope)
 
     def _check_colour(self, envelope: Envelope[Any]) -> None:
@@ -150,6 +176,7 @@ class QueueFront(Guarded):
             hooks = (policy.before_hook, policy.after_hook, policy.success_hook, policy.failure_hook)
             refuse_coroutines((policy.invoke,), "invoke")
             refuse_coroutines(hooks, "a hook")
+            refuse_coroutines(policy.stamps, "a stamp")
 
     def _starts(self, envelopes: tuple[Envelope[Any], ...], delay: float) -> Starts | None:
         """When the periodics among *envelopes* first run. Their schedules are user code: asked before the lock."""
@@ -161,21 +188,34 @@ class QueueFront(Guarded):
                 wall = self._clock.wall_utc()
                 if delay:
                     wall += timedelta(seconds=delay)
-                planned = timetable.first(now=now + delay, wall_utc=wall)
-                due = jittered(planned, timetable.jitter if planned > now + delay else 0.0, self._house.random)
+                planned, due = self._first(timetable, now + delay, wall)
                 starts[envelope] = (planned, due if due > now else None)
         return starts or None
+
+    def _first(self, timetable: Schedule, now: float, wall_utc: datetime) -> tuple[float, float]:
+        """When *timetable* wants its first run, and when that will be."""
+        answer: object = timetable.first(now=now, wall_utc=wall_utc)
+        try:
+            if isinstance(answer, bool) or not isinstance(answer, (int, float, Real)):
+                raise TypeError(f"first() must answer an instant as a number, not {bounded_repr(answer)}")
+            planned = float(answer)
+            return planned, jittered(planned, timetable.jitter if planned > now else 0.0, self._house.random)
+        except Exception as error:
+            raise InvalidEnvelopeError(
+                f"schedule {class_name(timetable)} gives no first run: {error_text(error, 200)}"
+            ) from error
 
     def cancel(self, envelope_or_key: Envelope[Any] | Hashable) -> bool:
         """Take an entry out. Waiting or delayed: it is returned. Running: not interrupted, but its last run.
 
         False when there is no such entry. Never blocks.
         """
-        key = key_of(envelope_or_key) if isinstance(envelope_or_key, Envelope) else envelope_or_key
-        try:
-            hash(key)
-        except TypeError:
-            raise InvalidEnvelopeError(f"a key must be hashable, not {bounded_repr(key)}") from None
+        if isinstance(envelope_or_key, Envelope):
+            check_envelope(envelope_or_key)
+            key = key_of(envelope_or_key)
+        else:
+            key = envelope_or_key
+            check_key(key)
         return self._call(self._machine.cancel, key)
 
     def clear(self) -> list[Envelope[Any]]:
@@ -253,22 +293,40 @@ class QueueFront(Guarded):
 
     # Handlers
 
-    def handler(self, type: str, **policy: Any) -> Callable[[Callable[..., Any]], EnvelopeType[Any]]:
+    @overload
+    def handler(self, type: Callable[[Any, Envelope[Q]], Any], **policy: Unpack[PolicyOptions]) -> EnvelopeType[Q]: ...
+
+    @overload
+    def handler(
+        self, type: str, **policy: Unpack[PolicyOptions]
+    ) -> Callable[[Callable[[Any, Envelope[Q]], Any]], EnvelopeType[Q]]: ...
+
+    def handler(self, type: Any, **policy: Unpack[PolicyOptions]) -> Any:
         """A decorator that makes an `EnvelopeType` of a function: `@queue.handler("email", deadline=3)`.
 
-        Raises `InvalidEnvelopeError` when the type has a handler already.
+        Without a type, as `@queue.handler`, the type is the function's name. Raises `InvalidEnvelopeError` when the
+        type has a handler already.
         """
         self._refuse_if_forked()
+        check_policy(policy, "handler()")
+        if not callable(type):
+            self._check_new_type(type)
+            return lambda invoke: self._add_handler(type, invoke, policy)
+        name = getattr(type, "__name__", None)
+        if name is None:
+            raise InvalidEnvelopeError(f"type must be given for what has no __name__: {bounded_repr(type)}")
+        return self._add_handler(name, type, policy)
 
-        def decorate(invoke: Callable[..., Any]) -> EnvelopeType[Any]:
-            if type in self._types:
-                raise InvalidEnvelopeError(f"type {bounded_repr(type)} has a handler already: choose another type")
-            kind: EnvelopeType[Any] = EnvelopeType(type, invoke=invoke, **policy)
-            self._check_colour(kind.envelope(None))
-            self._types[type] = kind
-            return kind
+    def _check_new_type(self, type: object) -> None:
+        if checked_type(type) in self._types:
+            raise InvalidEnvelopeError(f"type {bounded_repr(type)} has a handler already: choose another type")
 
-        return decorate
+    def _add_handler(self, type: str, invoke: Callable[..., Any], policy: PolicyOptions) -> EnvelopeType[Any]:
+        self._check_new_type(type)
+        kind: EnvelopeType[Any] = EnvelopeType(type, invoke=invoke, **policy)
+        self._check_colour(kind.envelope(None))
+        self._types[type] = kind
+        return kind
 
     def _note_kept(self, report: StopReport) -> None:
         one_offs = sum(not envelope.is_periodic for envelope in report.kept)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from math import isfinite
 from typing import Any
 
 from ..durations import limit, nonnegative, positive, whole
 from ..envelope import Stamp, checked_stamps, is_coroutine
 from ..errors import InvalidEnvelopeError
-from ..limiters import ExponentialBackoff, RateLimiter, TokenBucket
+from ..limiters import ExponentialBackoff, RateLimiter, TokenBucket, per_second
 from ..results import StopMode
 from ..text import bounded_repr
 from .clock import Clock, SystemClock
 
 LARGEST_POOL = 10_000
+LARGEST_COUNT = sys.maxsize  # what a deque can be bounded by
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,7 @@ class Options:
 
 def checked_workers(value: object) -> int:
     """*value* as a number of workers."""
-    workers = whole(value, "workers", least=1)
-    if workers > LARGEST_POOL:
-        raise ValueError(f"workers must be at most {LARGEST_POOL}, not {workers}")
-    return workers
+    return whole(value, "workers", least=1, most=LARGEST_POOL)
 
 
 def checked_mode(value: object, name: str) -> StopMode:
@@ -83,11 +81,17 @@ def _capacity(value: object) -> int | None:
     return whole(value, "capacity", least=1, advice="use None for unlimited")
 
 
+def _letter_limit(value: object) -> int | None:
+    if value is None:
+        return None
+    return whole(value, "dead_letter_limit", least=0, most=LARGEST_COUNT, advice="use None for unlimited")
+
+
 def _fraction(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"hook_timeout_fraction must be a number, not {bounded_repr(value)}")
-    if not (isfinite(value) and 0 < value <= 1):
-        raise ValueError(f"hook_timeout_fraction must be more than 0 and at most 1, not {value}")
+    if not 0 < value <= 1:  # NaN too
+        raise ValueError(f"hook_timeout_fraction must be more than 0 and at most 1, not {bounded_repr(value)}")
     return float(value)
 
 
@@ -103,9 +107,10 @@ def _start_rate(value: object) -> TokenBucket | None:
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"start_rate must be runs per second or a TokenBucket, not {bounded_repr(value)}")
-    if not (isfinite(value) and value > 0):
-        raise ValueError(f"start_rate must be more than 0 runs per second, not {value}: use None for no limit")
-    return TokenBucket(value)
+    try:
+        return TokenBucket(per_second(value, "start_rate"))
+    except ValueError as error:
+        raise ValueError(f"{error}: use None for no limit") from None
 
 
 def _backoff(value: object) -> RateLimiter:
@@ -179,7 +184,7 @@ def checked_options(
         hook_floor=positive(hook_timeout_floor, "hook_timeout_floor"),
         stuck_after=limit(stuck_after, "stuck_after"),
         captures_context=checked_flag(capture_context, "capture_context"),
-        dead_letter_limit=None if dead_letter_limit is None else whole(dead_letter_limit, "dead_letter_limit", least=0),
+        dead_letter_limit=_letter_limit(dead_letter_limit),
         clock=_clock(clock),
         observers=_observers(observers),
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from _thread import LockType, allocate_lock
 from collections.abc import Callable
+from types import CoroutineType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..envelope import Envelope, Invoker, Policy, Stamp
 from ..errors import InvalidEnvelopeError
+from ..policy import is_coroutine, is_generator
 from ..text import bounded_repr, without_traceback
 
 
@@ -54,16 +56,48 @@ class Plan:
         self.invoke = self.book.invoker(invoke)
 
 
-def fold(invoke: Invoker, *layers: tuple[Stamp, ...]) -> Invoker:
-    """*invoke* inside its stamps: the last layer is outermost, and in each layer the first stamp."""
+def fold(invoke: Invoker, *layers: tuple[Stamp, ...], is_plain: bool = False) -> Invoker:
+    """*invoke* inside its stamps: the last layer is outermost, and in each layer the first stamp.
+
+    With *is_plain* an invoker that is a coroutine function is refused.
+    """
     for layer in layers:
         for stamp in reversed(layer):
             invoke = stamp(invoke)
-            if not callable(invoke):
+            if not callable(invoke) or is_generator(invoke):
+                close(invoke)
                 raise InvalidEnvelopeError(
                     f"the stamp {bounded_repr(stamp)} must return an invoker, not {bounded_repr(invoke)}"
                 )
+            if is_plain and is_coroutine(invoke):
+                raise InvalidEnvelopeError(
+                    f"the stamp {bounded_repr(stamp)} returned the coroutine function {bounded_repr(invoke)}, and "
+                    "EnvelopeQueue runs threads: use AsyncEnvelopeQueue"
+                )
     return invoke
+
+
+def finished(value: Any, what: str) -> Any:
+    """*value*, which *what* returned; TypeError when it is a coroutine, since nobody in a thread would await it."""
+    if value is not None and type(value) is CoroutineType:
+        raise not_awaited(value, what)
+    return value
+
+
+def not_awaited(coroutine: Any, what: str) -> TypeError:
+    """The error for a coroutine that *what* returned in a thread; it is closed."""
+    name = bounded_repr(coroutine)
+    close(coroutine)
+    return TypeError(f"the {what} returned {name}, which was not awaited: use AsyncEnvelopeQueue for coroutines")
+
+
+def close(value: object) -> None:
+    """Close *value* if it is a coroutine that will not be awaited, so that Python does not warn of it."""
+    if type(value) is CoroutineType:
+        try:
+            value.close()
+        except BaseException:  # it had been begun by somebody, and what it does then is user code
+            pass
 
 
 class PlanBook:
@@ -89,7 +123,7 @@ class PlanBook:
 
     def fold(self, policy: Policy) -> Invoker:
         """The handler of *policy* inside its stamps."""
-        return fold(self.invoker(policy.invoke), policy.stamps, self.stamps)
+        return fold(self.invoker(policy.invoke), policy.stamps, self.stamps, is_plain=True)
 
     def plan(self, policy: Policy) -> Plan:
         """The plan for *policy*, folded by whoever comes first; others wait for it. No lock is held meanwhile."""

@@ -13,16 +13,28 @@ from typing import Any
 from ..core.settle import is_a
 from ..envelope import Envelope
 from ..events import OBSERVABLE, Abandoned, Dropped, Failed, HookFailed, Observer, Retried, StateChanged, Stuck
+from ..policy import is_coroutine, is_generator
 from ..results import DeadLetter, QueueState
 from ..text import bounded_repr, error_text, escaped, name_of, traceback_text
 
 log = logging.getLogger("rate_envelope_queue")
 
 
+def names_of(envelope: Envelope) -> tuple[str, object, object]:
+    """Its type, id and key: as a subclass shows them, or as they were given where that raises."""
+    try:
+        return envelope.type, envelope.id, envelope.key
+    except BaseException:
+        return envelope._policy.type, envelope._id, envelope._key
+
+
 def label(envelope: Envelope) -> str:
     """What a log calls an envelope."""
-    name = escaped(envelope.type, 100) if envelope.type else name_of(envelope.invoke)
-    return name if envelope.id is None else f"{name} id={bounded_repr(envelope.id)}"
+    type_, id_, key = names_of(envelope)
+    name = escaped(type_, 100) if type_ else name_of(envelope._policy.invoke)
+    if id_ is not None:
+        name += f" id={bounded_repr(id_)}"
+    return name if key is None else f"{name} key={bounded_repr(key)}"
 
 
 def is_ctrl_c(error: BaseException) -> bool:
@@ -33,10 +45,31 @@ def is_ctrl_c(error: BaseException) -> bool:
 def _write(level: int, message: str, *args: object, extra: dict[str, object] | None = None) -> None:
     """Log; a handler that raises must not end whoever has something to say."""
     try:
-        log.log(level, message, *args, extra=extra)
+        try:
+            log.log(level, message, *args, extra=extra)
+        except KeyError:  # the service's record factory has such a field already, and logging lets none be overwritten
+            if extra is None:
+                raise
+            log.log(level, message, *args)
     except BaseException as error:
         if is_ctrl_c(error):
             raise
+
+
+def _check_names(observer: object) -> None:
+    """Raise TypeError for a method that listens to an event which does not exist: it would never be called.
+
+    An object of another class may have other methods that begin with `on_`; only what is nearly one of ours is refused.
+    """
+    known = [f"on_{event}" for event in OBSERVABLE]
+    for name in dir(observer):
+        if name.startswith("on_") and name not in known:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, known, 1, 0.6 if isinstance(observer, Observer) else 0.85)
+            if near or isinstance(observer, Observer):
+                advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+                raise TypeError(f"observers: {bounded_repr(observer)} has {name}, which is no event: {advice}")
 
 
 class Reporter:
@@ -51,13 +84,18 @@ class Reporter:
             self._add(observer)
 
     def _add(self, observer: object) -> None:
+        _check_names(observer)
         found = False
         for event in OBSERVABLE:
             method = getattr(observer, f"on_{event}", None)
-            if method is None or getattr(method, "is_unused", False):
+            if method is None or getattr(method, "is_unused", False) is True:  # a Mock has every attribute
                 continue
             if not callable(method):
                 raise TypeError(f"observers: on_{event} of {bounded_repr(observer)} must be callable")
+            if is_coroutine(method) or is_generator(method):
+                raise TypeError(
+                    f"observers: on_{event} of {bounded_repr(observer)} must be a plain method: nobody would await it"
+                )
             found = True
             self._listeners.setdefault(event, []).append(method)
         if not found and not isinstance(observer, Observer):
@@ -111,12 +149,15 @@ class Reporter:
             )  # fmt: skip
 
     def _fields(self, envelope: Envelope, attempt: int, error: BaseException) -> dict[str, object]:
+        """The fields of a record, each with the prefix `envelope_`, so that a service's own `queue` stays its own."""
+        type_, id_, key = names_of(envelope)
         return {
-            "queue": self.name,
-            "envelope_type": escaped(envelope.type, 100),
-            "envelope_id": bounded_repr(envelope.id),
-            "attempt": attempt,
-            "error": error_text(error),
+            "envelope_queue": escaped(self.name),
+            "envelope_type": escaped(type_, 100),
+            "envelope_id": bounded_repr(id_),
+            "envelope_key": bounded_repr(key),
+            "envelope_attempt": attempt,
+            "envelope_error": error_text(error),
         }
 
     def retried(self, envelope: Envelope, attempt: int, after: float) -> None:

@@ -16,11 +16,11 @@ from ..context import Context
 from ..core import settle
 from ..core.entries import Entry, Handle, key_of
 from ..core.settle import SUCCESS, Verdict, is_a
-from ..decision import Decision
+from ..decision import drop, understood
 from ..envelope import Envelope
 from ..errors import Cancelled, DeadlineExceeded, RetryEnvelope
 from ..limiters import RateLimiter
-from ..text import bounded_repr, without_traceback
+from ..text import bounded_repr, error_text, without_traceback
 from .plan import Plan, PlanBook
 from .reporting import Reporter
 from .scope import ThreadScope
@@ -64,8 +64,9 @@ class Runner:
     """The state of the run that a worker is in."""
 
     __slots__ = (
-        "attempt", "before_until", "context", "deadline_at", "envelope", "house", "interrupt", "invoked_at", "is_late",
-        "is_reported", "is_stopped", "plan", "planned", "scope", "started_at", "thread", "value", "was_backed_off",
+        "attempt", "before_until", "context", "deadline_at", "envelope", "hook_fault", "house", "interrupt",
+        "invoked_at", "is_late", "is_reported", "is_stopped", "plan", "planned", "scope", "started_at", "thread",
+        "value", "was_backed_off",
     )  # fmt: skip
 
     plan: Plan
@@ -84,6 +85,7 @@ class Runner:
         self.before_until = 0.0
         self.is_late = self.is_stopped = False
         self.is_reported = False  # as stuck
+        self.hook_fault: str | None = None  # what went wrong in the failure hook of this run
         self.interrupt: BaseException | None = None  # a KeyboardInterrupt of user code, for who runs it for a caller
         self.close()
 
@@ -133,6 +135,7 @@ class Runner:
         self.envelope = envelope
         self.attempt = attempt
         self.is_late = self.is_stopped = self.is_reported = False
+        self.hook_fault = None
         scope = self.scope
         deadline = plan.deadline
         if deadline is not None:
@@ -210,7 +213,14 @@ class Runner:
         """Report what a hook raised; the run's result stands."""
         if is_a(raised, KeyboardInterrupt):
             self.interrupt = raised
-        self.house.reporter.hook_failed(self.envelope, self.attempt, raised, hook)
+        if hook == "failure_hook":
+            self.hook_fault = f"failure_hook failed: {error_text(raised, 200)}"
+        try:
+            self.house.reporter.hook_failed(self.envelope, self.attempt, raised, hook)
+        except BaseException as again:
+            if is_a(again, KeyboardInterrupt):
+                self.interrupt = again
+            self.house.reporter.callback_failed(f"the report of a failed {hook}", again)
 
     def is_cancelled(self, error: BaseException) -> bool:
         """Whether the queue ended the run, not the user."""
@@ -236,13 +246,21 @@ class Runner:
             self.interrupt = error
         verdict = self._decide(plan, envelope, error, decision)
         if error is not None and verdict.run == settle.RUN_FAILED:
-            is_retried = verdict.outcome is None and not plan.is_periodic
-            self.house.reporter.failed(envelope, self.attempt, error, is_retried=is_retried)
+            self._report_failure(envelope, error, is_retried=verdict.outcome is None and not plan.is_periodic)
             if plan.stamp_error is not None:
                 without_traceback(plan.stamp_error)  # the same exception again and again: it must not grow
         if self.was_backed_off and verdict.outcome is not None:
             self.house.forget(key_of(envelope))
         return verdict
+
+    def _report_failure(self, envelope: Envelope, error: BaseException, *, is_retried: bool) -> None:
+        """Report it; whatever goes wrong in that, what follows the run was decided and stands."""
+        try:
+            self.house.reporter.failed(envelope, self.attempt, error, is_retried=is_retried)
+        except BaseException as raised:
+            if is_a(raised, KeyboardInterrupt):
+                self.interrupt = raised
+            self.house.reporter.callback_failed("the report of a failed run", raised)
 
     def _decide(self, plan: Plan, envelope: Envelope, error: BaseException | None, decision: object) -> Verdict:
         if error is None and not plan.is_periodic:
@@ -254,12 +272,14 @@ class Runner:
         if plan.is_periodic:
             return self._next_period(envelope, error)
         assert error is not None
-        if decision is not None and not isinstance(decision, Decision):
+        decided = None if decision is None else understood(decision)
+        if decision is not None and decided is None:
             self.hook_raised(
                 "failure_hook", TypeError(f"it must return a Decision or None, not {bounded_repr(decision)}: dropped")
             )
-            decision = None
-        verdict = settle.failed(envelope._policy, self.attempt, error, decision)
+        if self.hook_fault is not None:
+            decided = drop(self.hook_fault)
+        verdict = settle.failed(envelope._policy, self.attempt, error, decided)
         if verdict.backed_off:
             verdict.after = self._backoff(envelope)
         return verdict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...core.settle import Verdict
 from ...envelope import Envelope
-from ..plan import Plan
+from ..plan import Plan, finished
 from ..rules import Runner
 
 
@@ -13,9 +13,9 @@ def run(runner: Runner, plan: Plan, envelope: Envelope) -> Verdict:
     error: BaseException | None = None
     try:
         if plan.before is not None:
-            plan.before(runner.before_context(), envelope)
+            finished(plan.before(runner.before_context(), envelope), "before hook")
             runner.check_before()
-        runner.value = plan.invoke(runner.context, envelope)
+        runner.value = finished(plan.invoke(runner.context, envelope), "handler")
     except BaseException as raised:
         error = raised
     try:
@@ -30,17 +30,17 @@ def conclude(runner: Runner, plan: Plan, envelope: Envelope, error: BaseExceptio
     error = runner.invoked(error)
     if plan.after is not None and (error is None or runner.is_stopped):
         try:
-            plan.after(runner.hook_context(), envelope)
+            finished(plan.after(runner.hook_context(), envelope), "after hook")
         except BaseException as raised:
             error = runner.after_raised(error, raised)
     if plan.success is not None and error is None:
         try:
-            plan.success(runner.hook_context(), envelope)
+            finished(plan.success(runner.hook_context(), envelope), "success hook")
         except BaseException as raised:
             runner.hook_raised("success_hook", raised)
     if plan.failure is not None and error is not None and runner.asks_failure(error):
         try:
-            decision = plan.failure(runner.failure_context(), envelope, error)
+            decision = finished(plan.failure(runner.failure_context(), envelope, error), "failure hook")
         except BaseException as raised:
             runner.hook_raised("failure_hook", raised)
     try:

@@ -10,6 +10,7 @@ import contextvars
 import threading
 from _thread import get_ident
 from itertools import count
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from ...core.entries import Entry, Handle
@@ -17,7 +18,7 @@ from ...core.settle import SUCCESS, Verdict
 from ...envelope import Envelope
 from ..clock import LONGEST_WAIT, give_way
 from ..parking import new_bell
-from ..plan import Plan
+from ..plan import Plan, not_awaited
 from ..rules import Runner
 from ..scope import ThreadScope
 from .pipeline import conclude, run
@@ -164,6 +165,8 @@ def work(pool: Pool) -> None:
                 if plan.is_bare:
                     try:
                         value = plan.invoke(first_context, handle)
+                        if value is not None and type(value) is CoroutineType:
+                            raise not_awaited(value, "handler")
                         verdict = SUCCESS
                     except BaseException as raised:
                         verdict = conclude_bare(runner, plan, handle, raised)
