@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
 from ...core.entries import Entry, Handle
-from ...core.settle import SUCCESS, Verdict
+from ...core.settle import SUCCESS, Verdict, cancelled
 from ...envelope import Envelope
 from ..plan import Plan
 from .bells import a_turn
@@ -146,6 +146,12 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
             queue._delivery.deliver(outbox)
             outbox = None
             has_delivered = True
+            if runner.is_disturbed:  # by an observer
+                runner.handle = handle
+                await runner.absorb()
+                if handle is not None and crew.scope.cancelled:  # the stop came too early to cancel this run
+                    done, verdict = handle, cancelled()
+                    continue
         if handle is not None:
             runner.handle = handle
             if handle.__class__ is not Entry:
@@ -165,6 +171,8 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
             verdict = await execute(queue, runner, handle)
             value, held = runner.value, runner.envelope  # noqa: F841
             runner.close()
+            if runner.is_disturbed:  # by an observer, a limiter or a schedule, after the last phase
+                await runner.absorb()
             done, handle = handle, None
             if runner.job is not None:  # the loop shuts down while a plain function runs
                 queue._loop_ends(crew)

@@ -1,0 +1,104 @@
+"""Section 3, 7 and 9 of the contract on an event loop, under torture: whose cancellation it was, and that none is left.
+
+The seed is printed when a test fails; timing decides the rest. REQ_TORTURE_SEED takes another seed, REQ_SOAK more runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import warnings
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from rate_envelope_queue import AsyncEnvelopeQueue, Envelope, retry_now
+
+from .aio_torture import new_loop
+
+SEED = int(os.environ.get("REQ_TORTURE_SEED", "0"))
+PATIENCE = 20.0
+needs_uvloop = pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="uvloop is not installed")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def warmed() -> None:
+    """The first loop of uvloop opens a pipe that stays."""
+    if importlib.util.find_spec("uvloop") is not None:
+        with asyncio.Runner(loop_factory=lambda: new_loop("uvloop")) as runner:
+            runner.run(asyncio.sleep(0))
+
+
+@pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
+def loop_name(request: pytest.FixtureRequest) -> Iterator[str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # a queue whose loop shuts down says what it keeps
+        yield request.param
+
+
+def live(loop_name: str, plot: Callable[[], Awaitable[Any]]) -> Any:
+    """What *plot* returns on a loop of its own, which is shut down then. A hang is a TimeoutError."""
+
+    async def bounded() -> Any:
+        async with asyncio.timeout(PATIENCE):
+            return await plot()
+
+    with asyncio.Runner(loop_factory=lambda: new_loop(loop_name)) as runner:
+        return runner.run(bounded())
+
+
+def workers_of(queue: AsyncEnvelopeQueue) -> list[asyncio.Task[Any]]:
+    """The tasks of its workers."""
+    names = {f"{queue.name}-{number}" for number in range(100)}
+    return [task for task in asyncio.all_tasks() if task.get_name() in names]
+
+
+class Failures(list[Any]):
+    """An observer: the errors of the runs that failed."""
+
+    def on_failed(self, event: Any) -> None:
+        self.append(event.error)
+
+
+async def probe(ctx: Any, envelope: Any) -> int:
+    """Notices a cancellation that was left behind."""
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    await asyncio.sleep(0)
+    return before
+
+
+class CancelsItsCaller:
+    """An observer that cancels the task that tells it."""
+
+    def __init__(self, event: str) -> None:
+        setattr(self, f"on_{event}", self.cancel)
+
+    def cancel(self, event: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+
+@pytest.mark.parametrize("event", ["failed", "dropped", "retried"])
+@pytest.mark.parametrize("deadline", [None, 5])
+def test_an_observer_that_cancels_the_worker(loop_name: str, event: str, deadline: float | None) -> None:
+    """9: What an observer does to the worker's task between two runs does not reach the next."""
+
+    async def plot() -> list[int]:
+        attempts = 2 if event == "retried" else 1
+        async with AsyncEnvelopeQueue("q", workers=1, observers=(CancelsItsCaller(event),)) as queue:
+            futures = []
+            for _ in range(3):
+                hook = {"failure_hook": lambda *_: retry_now(), "max_attempts": attempts}
+                queue.send(Envelope(fails, deadline=deadline, **hook))
+                futures.append(queue.submit(Envelope(probe, deadline=deadline)))
+            return await asyncio.gather(*futures)
+
+    async def fails(ctx: Any, envelope: Any) -> None:
+        raise ValueError
+
+    assert live(loop_name, plot) == [0, 0, 0]
