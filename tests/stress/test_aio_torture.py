@@ -102,3 +102,20 @@ def test_an_observer_that_cancels_the_worker(loop_name: str, event: str, deadlin
         raise ValueError
 
     assert live(loop_name, plot) == [0, 0, 0]
+
+
+def test_workers_that_are_cancelled_before_they_have_begun(loop_name: str) -> None:
+    """9: A cancellation in the tick of the start loses no worker."""
+
+    async def plot() -> list[int]:
+        async with AsyncEnvelopeQueue("q", workers=3) as queue:
+            for task in workers_of(queue)[:2]:
+                task.cancel()
+            barrier = asyncio.Barrier(3)
+            return await asyncio.gather(*[queue.submit(Envelope(meet, payload=barrier)) for _ in range(3)])
+
+    async def meet(ctx: Any, envelope: Any) -> int:
+        await envelope.payload.wait()
+        return await probe(ctx, envelope)
+
+    assert live(loop_name, plot) == [0, 0, 0]

@@ -7,7 +7,7 @@ envelope is awaited right here, without a task of its own.
 from __future__ import annotations
 
 import contextvars
-from asyncio import AbstractEventLoop, CancelledError, Future, Task
+from asyncio import AbstractEventLoop, CancelledError, Future
 from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ class LoopCrew:
         self.is_dying = False
         self.size = 0
         self.runners: list[Any] = []  # of LoopRunner
-        self.tasks: set[Task[None]] = set()
+        self.tasks: set[WorkerTask] = set()
         self.deadlines = Deadlines(loop, scope.clock, self.runners)
         self.offload = Offload(self, loop)
         self.over: Future[None] = loop.create_future()  # every worker has left
@@ -55,22 +55,26 @@ class LoopCrew:
             self._guard.crew = self
         for _ in range(count):
             self.size += 1
-            self.add(LoopRunner(self.queue._house, self))
+            runner = LoopRunner(self.queue._house, self)
+            name = f"{self.queue.name}-{len(self.runners)}"
+            self.runners.append(runner)
+            self.serve(runner, name)
 
-    def add(self, runner: LoopRunner) -> None:
+    def serve(self, runner: LoopRunner, name: str) -> None:
         """Have *runner* served by a task of its own."""
-        name = f"{self.queue.name}-{len(self.runners)}"
-        self.runners.append(runner)
         coroutine = work(self, runner)
         runner.task = WorkerTask(coroutine, loop=self.loop, name=name, context=self._context.copy())
         runner.task.runner = runner
+        runner.is_disturbed = False
         self.tasks.add(runner.task)
         runner.task.add_done_callback(self._left)
 
-    def _left(self, task: Task[None]) -> None:
+    def _left(self, task: WorkerTask) -> None:
         self.tasks.discard(task)
         if not task.cancelled():
             task.exception()  # a KeyboardInterrupt has reached the loop already
+        elif not (self.is_dying or self.is_closed):  # cancelled before its first step, so that it never served
+            self.serve(task.runner, task.get_name())
         if not self.tasks and not self.over.done():
             self.over.set_result(None)
             self.offload.close()
