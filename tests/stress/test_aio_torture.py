@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import threading
+import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 
-from rate_envelope_queue import AsyncEnvelopeQueue, Envelope, retry_now
+from rate_envelope_queue import AsyncEnvelopeQueue, Envelope, QueueState, retry_now
 
 from .aio_torture import new_loop
 
@@ -119,3 +121,49 @@ def test_workers_that_are_cancelled_before_they_have_begun(loop_name: str) -> No
         return await probe(ctx, envelope)
 
     assert live(loop_name, plot) == [0, 0, 0]
+
+
+def test_all_tasks_are_cancelled_in_the_tick_of_the_start(loop_name: str) -> None:
+    """7: The queue has stopped, though neither its workers nor what watches the loop had begun."""
+    queue = AsyncEnvelopeQueue("q", workers=2)
+    envelope = Envelope(probe)
+
+    async def start() -> None:
+        queue.send(envelope)
+        await queue.start()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    live(loop_name, start)
+    assert queue.state is QueueState.STOPPED
+    assert queue.last_report is not None
+    assert queue.last_report.kept == (envelope,)
+    live(loop_name, lambda: queue_runs_dry(queue))
+    assert queue.stats().succeeded == 1
+
+
+def test_a_loop_that_shuts_down_lets_the_threads_go(loop_name: str) -> None:
+    """7: The threads for plain functions end with the loop of a queue that was not stopped."""
+    queue = AsyncEnvelopeQueue("q", workers=2)
+
+    async def plain() -> None:
+        await queue.start()
+        await queue.submit(Envelope(lambda ctx, envelope: None))
+        await asyncio.sleep(0)
+
+    live(loop_name, plain)
+    ends_at = time.monotonic() + PATIENCE
+    while threads_of(queue):
+        assert time.monotonic() < ends_at
+        threads_of(queue)[0].join(0.1)
+
+
+async def queue_runs_dry(queue: AsyncEnvelopeQueue) -> None:
+    """Start it, let all run, stop it."""
+    async with queue:
+        await queue.join()
+
+
+def threads_of(queue: AsyncEnvelopeQueue) -> list[threading.Thread]:
+    """Its threads for plain functions."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith(f"{queue.name}-plain")]

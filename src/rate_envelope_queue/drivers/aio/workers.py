@@ -6,6 +6,7 @@ envelope is awaited right here, without a task of its own.
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 from asyncio import AbstractEventLoop, CancelledError, Future
 from collections.abc import Coroutine, Generator
@@ -53,6 +54,7 @@ class LoopCrew:
         if self._guard is None:
             self._guard = GuardTask(self._watch_loop(), loop=self.loop, name=f"{self.queue.name}-guard")
             self._guard.crew = self
+            self._guard.add_done_callback(self._guard_left)
         for _ in range(count):
             self.size += 1
             runner = LoopRunner(self.queue._house, self)
@@ -89,12 +91,13 @@ class LoopCrew:
             raise runner.interrupt
 
     async def _watch_loop(self) -> None:
-        """Nobody cancels this but a loop that shuts down: what runs is kept, and the queue stops."""
-        try:
-            await self.over
-        except CancelledError:
+        """Nobody cancels this but a loop that shuts down."""
+        await asyncio.wait((self.over,))  # which is not cancelled with it
+
+    def _guard_left(self, guard: GuardTask) -> None:
+        """The loop shuts down, if the guard was cancelled, maybe before its first step: what runs is kept."""
+        if guard.cancelled():
             self.queue._loop_ends(self)
-            raise
 
 
 async def work(crew: LoopCrew, runner: LoopRunner) -> None:
