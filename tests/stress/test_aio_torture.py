@@ -167,3 +167,44 @@ async def queue_runs_dry(queue: AsyncEnvelopeQueue) -> None:
 def threads_of(queue: AsyncEnvelopeQueue) -> list[threading.Thread]:
     """Its threads for plain functions."""
     return [thread for thread in threading.enumerate() if thread.name.startswith(f"{queue.name}-plain")]
+
+
+@pytest.mark.parametrize("deadline", [None, 5])
+def test_a_loop_that_shuts_down_under_a_plain_function(loop_name: str, deadline: float | None) -> None:
+    """4 and 7: Its run is abandoned, and keeps its key until the function has returned; the warning comes once."""
+    queue = AsyncEnvelopeQueue("q", workers=2)
+    inside, gate = threading.Semaphore(0), threading.Event()
+    most, here = [0], [0]
+
+    def plain(ctx: Any, envelope: Any) -> None:
+        here[0] += 1
+        most[0] = max(most[0], here[0])
+        inside.release()
+        gate.wait(PATIENCE)
+        here[0] -= 1
+
+    one, other = (Envelope(plain, key=key, deadline=deadline) for key in "ab")
+
+    async def die() -> None:
+        await queue.start()
+        queue.send(one, other, Envelope(plain))
+        for _ in range(2):
+            assert await asyncio.to_thread(inside.acquire, timeout=PATIENCE)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        live(loop_name, die)
+    assert [warning.category for warning in caught] == [ResourceWarning]
+    assert (queue.state, queue.stats().abandoned, len(queue)) == (QueueState.STOPPED, 2, 1)
+
+    async def go_on() -> None:
+        async with queue:
+            queue.send(Envelope(plain, key="a"))
+            assert await asyncio.to_thread(inside.acquire, timeout=PATIENCE)
+            assert here == [3]
+            gate.set()
+            await queue.join()
+
+    live(loop_name, go_on)
+    assert most == [3]
+    assert (queue.stats().abandoned_ended, queue.stats().succeeded) == (2, 2)

@@ -39,6 +39,7 @@ class LoopCrew:
         self.baton = queue._baton
         self.is_closed = False
         self.is_dying = False
+        self._has_ended = False
         self.size = 0
         self.runners: list[Any] = []  # of LoopRunner
         self.tasks: set[WorkerTask] = set()
@@ -90,6 +91,17 @@ class LoopCrew:
                 self.grow(1)
             raise runner.interrupt
 
+    def leave_job(self, runner: LoopRunner) -> None:
+        """The loop shuts down while a plain function runs: its run is given up, and nothing is to be settled."""
+        self.end()
+        self.queue._drop_run(runner)
+
+    def end(self) -> None:
+        """The loop shuts down: the queue stops, once."""
+        if not self._has_ended:
+            self._has_ended = True
+            self.queue._loop_ends(self)
+
     async def _watch_loop(self) -> None:
         """Nobody cancels this but a loop that shuts down."""
         await asyncio.wait((self.over,))  # which is not cancelled with it
@@ -97,7 +109,7 @@ class LoopCrew:
     def _guard_left(self, guard: GuardTask) -> None:
         """The loop shuts down, if the guard was cancelled, maybe before its first step: what runs is kept."""
         if guard.cancelled():
-            self.queue._loop_ends(self)
+            self.end()
 
 
 async def work(crew: LoopCrew, runner: LoopRunner) -> None:
@@ -174,6 +186,9 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
                     if runner.is_disturbed:
                         await runner.absorb()
                     done, handle = handle, None
+                    if runner.job is not None:
+                        crew.leave_job(runner)
+                        done = None
                     continue
             verdict = await execute(queue, runner, handle)
             value, held = runner.value, runner.envelope  # noqa: F841
@@ -181,9 +196,8 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
             if runner.is_disturbed:  # by an observer, a limiter or a schedule, after the last phase
                 await runner.absorb()
             done, handle = handle, None
-            if runner.job is not None:  # the loop shuts down while a plain function runs
-                queue._loop_ends(crew)
-                queue._drop_run(runner)
+            if runner.job is not None:
+                crew.leave_job(runner)
                 done = None
         elif sleeps or yields:
             was_woken = await rest(runner, bell, until, yields=yields)
