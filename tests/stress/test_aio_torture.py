@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from rate_envelope_queue import AsyncEnvelopeQueue, Envelope, QueueState, retry_now
+from rate_envelope_queue.drivers.clock import SystemClock
 
 from .aio_torture import new_loop
 
@@ -208,3 +209,38 @@ def test_a_loop_that_shuts_down_under_a_plain_function(loop_name: str, deadline:
     live(loop_name, go_on)
     assert most == [3]
     assert (queue.stats().abandoned_ended, queue.stats().succeeded) == (2, 2)
+
+
+class CountingClock(SystemClock):
+    """Counts how often it is looked at."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def now(self) -> float:  # type: ignore[override]
+        self.looks += 1
+        return time.monotonic()
+
+
+def test_a_run_that_outlives_stop_and_deadline_does_not_spin(loop_name: str) -> None:
+    """9: A handler that goes on after the stop has cancelled it, and past its deadline, costs the loop nothing."""
+    clock = CountingClock()
+    looks: list[int] = []
+
+    async def plot() -> None:
+        queue = AsyncEnvelopeQueue("q", workers=1, clock=clock)
+        await queue.start()
+        queue.send(Envelope(stubborn, deadline=0.02))
+        await asyncio.sleep(0)
+        report = await queue.stop(timeout=0, grace=PATIENCE)
+        assert (report.succeeded, report.abandoned) == (1, ())
+
+    async def stubborn(ctx: Any, envelope: Any) -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(PATIENCE)
+        for _ in range(2):
+            await asyncio.sleep(0.03)
+            looks.append(clock.looks)
+
+    live(loop_name, plot)
+    assert looks[1] - looks[0] < 10
