@@ -244,3 +244,19 @@ def test_a_run_that_outlives_stop_and_deadline_does_not_spin(loop_name: str) -> 
 
     live(loop_name, plot)
     assert looks[1] - looks[0] < 10
+
+
+def test_a_plain_function_past_its_deadline_that_a_dying_loop_leaves_behind(loop_name: str) -> None:
+    """8: Its run ends one way, abandoned; it is not reported as failed as well."""
+    failures = Failures()
+    queue = AsyncEnvelopeQueue("q", workers=1, observers=(failures,))
+    gate = threading.Event()
+
+    async def die() -> None:
+        await queue.start()
+        queue.send(Envelope(lambda ctx, envelope: gate.wait(PATIENCE), deadline=0.001))
+        await asyncio.sleep(0.03)
+
+    live(loop_name, die)
+    gate.set()
+    assert (failures, queue.stats().abandoned, queue.stats().runs_failed) == ([], 1, 0)
