@@ -154,7 +154,7 @@ class LoopRunner(Runner):
         if not self.is_disturbed or not is_a(error, CancelledError):
             return error
         ours: BaseException
-        if self.is_fired:
+        if self.is_fired and self.job is None:  # a plain function is not cancelled by its deadline, but left behind
             ours = DeadlineExceeded("the deadline passed, and the coroutine was cancelled")
         elif self.is_given_up or self.crew.is_dying:
             self.scope.cancelled = True

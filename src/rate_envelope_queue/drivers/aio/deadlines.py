@@ -40,7 +40,7 @@ class Deadlines:
     def _look(self) -> None:
         """Have the timer set for the earliest limit of those that are still going on."""
         self._has_news = False
-        nearest = min([runner.limit_at for runner in self._runners if not runner.is_fired], default=inf)
+        nearest = min([runner.limit_at for runner in self._runners if not is_told(runner)], default=inf)
         if nearest < self._timer_at:
             if self._timer is not None:
                 self._timer.cancel()
@@ -53,7 +53,7 @@ class Deadlines:
         self._timer_at = inf
         now = self._clock()  # not the loop's time: uvloop's timers fire up to a millisecond early
         for runner in self._runners:
-            if runner.limit_at <= now and not runner.is_fired and not runner.is_given_up:
+            if runner.limit_at <= now and not is_told(runner):
                 runner.is_fired = True
                 runner.task.cancel()
         self._look()
@@ -64,3 +64,8 @@ class Deadlines:
             self._timer.cancel()
             self._timer = None
             self._timer_at = inf
+
+
+def is_told(runner: LoopRunner) -> bool:
+    """Whether the phase was cancelled already; there is one cancel for each."""
+    return runner.is_fired or runner.is_given_up

@@ -6,13 +6,14 @@ envelope is awaited right here, without a task of its own.
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
-from asyncio import AbstractEventLoop, CancelledError, Future, Task
+from asyncio import AbstractEventLoop, CancelledError, Future
 from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
 from ...core.entries import Entry, Handle
-from ...core.settle import SUCCESS, Verdict
+from ...core.settle import SUCCESS, Verdict, cancelled
 from ...envelope import Envelope
 from ..plan import Plan
 from .bells import a_turn
@@ -38,9 +39,10 @@ class LoopCrew:
         self.baton = queue._baton
         self.is_closed = False
         self.is_dying = False
+        self._has_ended = False
         self.size = 0
         self.runners: list[Any] = []  # of LoopRunner
-        self.tasks: set[Task[None]] = set()
+        self.tasks: set[WorkerTask] = set()
         self.deadlines = Deadlines(loop, scope.clock, self.runners)
         self.offload = Offload(self, loop)
         self.over: Future[None] = loop.create_future()  # every worker has left
@@ -53,27 +55,32 @@ class LoopCrew:
         if self._guard is None:
             self._guard = GuardTask(self._watch_loop(), loop=self.loop, name=f"{self.queue.name}-guard")
             self._guard.crew = self
+            self._guard.add_done_callback(self._guard_left)
         for _ in range(count):
             self.size += 1
-            self.add(LoopRunner(self.queue._house, self))
+            runner = LoopRunner(self.queue._house, self)
+            name = f"{self.queue.name}-{len(self.runners)}"
+            self.runners.append(runner)
+            self.serve(runner, name)
 
     def open(self) -> None:
         """The tasks begin once whoever starts the queue lets the loop go round."""
 
-    def add(self, runner: LoopRunner) -> None:
+    def serve(self, runner: LoopRunner, name: str) -> None:
         """Have *runner* served by a task of its own."""
-        name = f"{self.queue.name}-{len(self.runners)}"
-        self.runners.append(runner)
         coroutine = work(self, runner)
         runner.task = WorkerTask(coroutine, loop=self.loop, name=name, context=self._context.copy())
         runner.task.runner = runner
+        runner.is_disturbed = False
         self.tasks.add(runner.task)
         runner.task.add_done_callback(self._left)
 
-    def _left(self, task: Task[None]) -> None:
+    def _left(self, task: WorkerTask) -> None:
         self.tasks.discard(task)
         if not task.cancelled():
             task.exception()  # a KeyboardInterrupt has reached the loop already
+        elif not (self.is_dying or self.is_closed):  # cancelled before its first step, so that it never served
+            self.serve(task.runner, task.get_name())
         if not self.tasks and not self.over.done():
             self.over.set_result(None)
             self.offload.close()
@@ -87,13 +94,25 @@ class LoopCrew:
                 self.grow(1)
             raise runner.interrupt
 
-    async def _watch_loop(self) -> None:
-        """Nobody cancels this but a loop that shuts down: what runs is kept, and the queue stops."""
-        try:
-            await self.over
-        except CancelledError:
+    def leave_job(self, runner: LoopRunner) -> None:
+        """The loop shuts down while a plain function runs: its run is given up, and nothing is to be settled."""
+        self.end()
+        self.queue._drop_run(runner)
+
+    def end(self) -> None:
+        """The loop shuts down: the queue stops, once."""
+        if not self._has_ended:
+            self._has_ended = True
             self.queue._loop_ends(self)
-            raise
+
+    async def _watch_loop(self) -> None:
+        """Nobody cancels this but a loop that shuts down."""
+        await asyncio.wait((self.over,))  # which is not cancelled with it
+
+    def _guard_left(self, guard: GuardTask) -> None:
+        """The loop shuts down, if the guard was cancelled, maybe before its first step: what runs is kept."""
+        if guard.cancelled():
+            self.end()
 
 
 async def work(crew: LoopCrew, runner: LoopRunner) -> None:
@@ -149,6 +168,12 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
             queue._delivery.deliver(outbox)
             outbox = None
             has_delivered = True
+            if runner.is_disturbed:  # by an observer
+                runner.handle = handle
+                await runner.absorb()
+                if handle is not None and crew.scope.cancelled:  # the stop came too early to cancel this run
+                    done, verdict = handle, cancelled()
+                    continue
         if handle is not None:
             runner.handle = handle
             if handle.__class__ is not Entry:
@@ -164,14 +189,18 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
                     if runner.is_disturbed:
                         await runner.absorb()
                     done, handle = handle, None
+                    if runner.job is not None:
+                        crew.leave_job(runner)
+                        done = None
                     continue
             verdict = await execute(queue, runner, handle)
             value, held = runner.value, runner.envelope  # noqa: F841
             runner.close()
+            if runner.is_disturbed:  # by an observer, a limiter or a schedule, after the last phase
+                await runner.absorb()
             done, handle = handle, None
-            if runner.job is not None:  # the loop shuts down while a plain function runs
-                queue._loop_ends(crew)
-                queue._drop_run(runner)
+            if runner.job is not None:
+                crew.leave_job(runner)
                 done = None
         elif sleeps or yields:
             was_woken = await rest(runner, bell, until, yields=yields)
