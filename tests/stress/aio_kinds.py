@@ -98,6 +98,15 @@ async def waits_on_its_context(phase: Phase) -> None:
 
 
 @kind()
+async def looks_out_for_a_stop(phase: Phase) -> None:
+    until = now() + 0.015
+    while now() < until and not phase.ctx.cancelled:
+        await asyncio.sleep(0.002)
+        if phase.ctx.cancelled:
+            phase.wrong("goes on under a cancelled context, and nobody cancelled it")
+
+
+@kind()
 async def gathers(phase: Phase) -> None:
     await asyncio.gather(spin(phase.aim), asyncio.sleep(0), asyncio.sleep(phase.aim - now()))
 
@@ -135,6 +144,15 @@ async def swallows_and_raises(phase: Phase) -> None:
     except CancelledError:
         phase.caught()
         raise Nasty from None
+
+
+@kind()
+async def swallows_and_raises_timeout_error(phase: Phase) -> None:
+    try:
+        await spin(phase.aim)
+    except CancelledError:
+        phase.caught()
+        raise TimeoutError("mine") from None
 
 
 @kind()
@@ -406,5 +424,4 @@ def plain_raises_stop_iteration(phase: Phase) -> None:
     raise StopIteration("mine")
 
 
-BY_NAME = {each.name: each for each in KINDS}
 HOOKS = [each for each in KINDS if not each.is_plain and not each.name.startswith("blocks")]

@@ -19,9 +19,11 @@ import pytest
 from rate_envelope_queue import AsyncEnvelopeQueue, Envelope, QueueState, retry_now
 from rate_envelope_queue.drivers.clock import SystemClock
 
-from .aio_torture import new_loop
+from .aio_kinds import KINDS
+from .aio_torture import new_loop, play, play_each_kind
 
 SEED = int(os.environ.get("REQ_TORTURE_SEED", "0"))
+RUNS = 10_000 if os.environ.get("REQ_SOAK") else 3_000
 PATIENCE = 20.0
 needs_uvloop = pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="uvloop is not installed")
 
@@ -72,6 +74,21 @@ async def probe(ctx: Any, envelope: Any) -> int:
     before = task.cancelling()
     await asyncio.sleep(0)
     return before
+
+
+def test_torture(loop_name: str) -> None:
+    """3, 7, 8, 9: Nasty handlers, strays, stops, restarts, dying loops: every run ends once, for its own cause."""
+    counts = play(SEED, loop_name, RUNS)
+    print(f"seed {SEED}: {dict(counts)}")
+    happened = ("play_storm", "play_death", "succeeded", "kept", "late", "deadlines", "users_cancelled", "struck")
+    assert [what for what in happened if counts[what] < RUNS / 500] == []
+
+
+def test_each_kind(loop_name: str) -> None:
+    """3 and 9: Every kind of handler by itself, with one deadline or another, and a probe behind it on its worker."""
+    for seed in range(SEED, SEED + RUNS // 500):
+        world = play_each_kind(seed, loop_name)
+        assert world.sent == len(world.runs) + 1 == 2 * len(KINDS) + 1
 
 
 class CancelsItsCaller:
@@ -260,3 +277,24 @@ def test_a_plain_function_past_its_deadline_that_a_dying_loop_leaves_behind(loop
     live(loop_name, die)
     gate.set()
     assert (failures, queue.stats().abandoned, queue.stats().runs_failed) == ([], 1, 0)
+
+
+def test_a_hook_after_a_stop_was_swallowed_has_its_budget(loop_name: str) -> None:
+    """3: A handler that swallows the stop's cancellation has succeeded; its success hook is cancelled at its budget."""
+
+    async def plot() -> None:
+        queue = AsyncEnvelopeQueue("q", workers=1, hook_timeout_floor=0.01)
+        await queue.start()
+        queue.send(Envelope(swallows, success_hook=overruns))
+        await asyncio.sleep(0)
+        report = await queue.stop(timeout=0, grace=PATIENCE)
+        assert (report.succeeded, report.kept, report.abandoned) == (1, (), ())
+
+    async def swallows(ctx: Any, envelope: Any) -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(PATIENCE)
+
+    async def overruns(ctx: Any, envelope: Any) -> None:
+        await asyncio.sleep(PATIENCE * 2)
+
+    live(loop_name, plot)
