@@ -15,6 +15,9 @@ from .errors import Cancelled, DeadlineExceeded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .drivers.aio.queue import AsyncEnvelopeQueue
+    from .drivers.threads.queue import EnvelopeQueue
+
 
 class Scope:
     """What all contexts of the runs since one start share. The drivers say how to wait."""
@@ -57,9 +60,9 @@ class RunContext:
         return self._deadline
 
     @property
-    def queue(self) -> Any:
+    def queue(self) -> EnvelopeQueue | AsyncEnvelopeQueue:
         """The queue that runs it."""
-        return self._scope.queue
+        return self._scope.queue  # type: ignore[no-any-return]
 
     @property
     def stopping(self) -> bool:
@@ -134,6 +137,13 @@ class AsyncContext(RunContext):
     """
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def queue(self) -> AsyncEnvelopeQueue:
+            """The queue that runs it."""
+            ...
 
     async def wait(self, seconds: float | timedelta | None = None) -> bool:
         """Sleep *seconds* (None: until the context ends). True when the context has ended.

@@ -7,8 +7,8 @@ folds hooks and stamps once per kind, not once per envelope.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, Unpack
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, Unpack, cast
 
 from .errors import InvalidEnvelopeError
 from .policy import (
@@ -37,10 +37,17 @@ from .text import bounded_repr, class_name, error_text, name_of
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
-    from .context import Context
+    from .context import AsyncContext, Context
     from .decision import Decision
 
     P = TypeVar("P", default=Any)
+    Q = TypeVar("Q")  # the payload of a function's own; a class's would not be looked for in a call on the bare class
+    Handler = Callable[[Context, "Envelope[Q]"], Any] | Callable[[AsyncContext, "Envelope[Q]"], Any]
+    HookOf = Callable[[Context, "Envelope[Q]"], object] | Callable[[AsyncContext, "Envelope[Q]"], object]
+    FailureHookOf = (
+        Callable[[Context, "Envelope[Q]", BaseException], Decision | None]
+        | Callable[[AsyncContext, "Envelope[Q]", BaseException], Decision | Awaitable[Decision | None] | None]
+    )
 else:
     from typing import TypeVar
 
@@ -75,21 +82,21 @@ class Envelope(Generic[P]):
 
     def __init__(
         self,
-        invoke: Callable[[Context, Envelope[P]], Any],
+        invoke: Handler[P],
         *,
         id: Any = None,
         type: str = "",
-        payload: P = None,  # type: ignore[assignment]
+        payload: P | None = None,
         key: Hashable = None,
         interval: Duration | None = None,
         schedule: Schedule | None = None,
         deadline: Duration | None = None,
         priority: int = 0,
         max_attempts: int | None = DEFAULT_MAX_ATTEMPTS,
-        before_hook: Callable[[Context, Envelope[P]], object] | None = None,
-        after_hook: Callable[[Context, Envelope[P]], object] | None = None,
-        success_hook: Callable[[Context, Envelope[P]], object] | None = None,
-        failure_hook: Callable[[Context, Envelope[P], BaseException], Decision | None] | None = None,
+        before_hook: HookOf[P] | None = None,
+        after_hook: HookOf[P] | None = None,
+        success_hook: HookOf[P] | None = None,
+        failure_hook: FailureHookOf[P] | None = None,
         stamps: Iterable[Stamp] = (),
     ) -> None:
         if stamps.__class__ is not tuple:
@@ -101,7 +108,7 @@ class Envelope(Generic[P]):
         policy = policy_for(options)
         self._policy = policy
         self._id = id
-        self.payload = payload
+        self.payload = payload  # type: ignore[assignment]  # without one, None is what its handler gets
         self._key = key
         self._plain_for = policy.plain_for
         if key is not None:
@@ -122,35 +129,39 @@ class Envelope(Generic[P]):
     @classmethod
     def once(
         cls,
-        invoke: Callable[[Context, Envelope[P]], Any],
-        payload: P = None,  # type: ignore[assignment]
+        invoke: Handler[Q],
+        payload: Q | None = None,
         *,
         deadline: Duration | None = None,
         **options: Unpack[EnvelopeOptions],
-    ) -> Envelope[P]:
+    ) -> Envelope[Q]:
         """A one-off: it runs until it has succeeded, stopped or been dropped."""
         if options.get("interval") is not None or options.get("schedule") is not None:
             raise InvalidEnvelopeError(
                 "once() makes a one-off: use Envelope.every() for interval, Envelope() for schedule"
             )
         cls._check_options(options, "Envelope.once()")
-        return cls(invoke, payload=payload, deadline=deadline, **options)
+        make = cast(Any, cls)  # whose own parameter is not looked for here
+        made: Envelope[Q] = make(invoke, payload=payload, deadline=deadline, **options)
+        return made
 
     @classmethod
     def every(
         cls,
         interval: Duration,
-        invoke: Callable[[Context, Envelope[P]], Any],
-        payload: P = None,  # type: ignore[assignment]
+        invoke: Handler[Q],
+        payload: Q | None = None,
         *,
         deadline: Duration | None = None,
         **options: Unpack[EnvelopeOptions],
-    ) -> Envelope[P]:
+    ) -> Envelope[Q]:
         """A periodic: it runs at once, and again *interval* seconds after each run has ended."""
         if interval is None:
             raise InvalidEnvelopeError("interval must be seconds or a timedelta, not None: use Envelope.once()")
         cls._check_options(options, "Envelope.every()")
-        return cls(invoke, payload=payload, interval=interval, deadline=deadline, **options)
+        make = cast(Any, cls)  # whose own parameter is not looked for here
+        made: Envelope[Q] = make(invoke, payload=payload, interval=interval, deadline=deadline, **options)
+        return made
 
     @classmethod
     def _check_options(cls, options: Iterable[str], caller: str) -> None:
@@ -288,11 +299,11 @@ class EnvelopeType(Generic[P]):
     """
 
     def __init__(
-        self, type: str, *, invoke: Callable[[Context, Envelope[P]], Any], payload: type[P] | None = None, **policy: Any
+        self, type: str, *, invoke: Handler[P], payload: type[P] | None = None, **policy: Unpack[PolicyOptions]
     ) -> None:
         checked_type(type)
         check_policy(policy, "EnvelopeType()")
-        self._options = {"type": type, **policy}
+        self._options: dict[str, Any] = {"type": type, **policy}
         self._policy = Envelope(invoke, **self._options)._policy
         self._options["stamps"] = self._policy.stamps  # what was given may be a generator, or be changed later
         self.type = type
@@ -302,11 +313,18 @@ class EnvelopeType(Generic[P]):
         self.__name__ = getattr(invoke, "__name__", type)
         self.__wrapped__ = invoke
 
-    def envelope(self, payload: P = None, *, id: Any = None, key: Hashable = None, **overrides: Any) -> Envelope[P]:  # type: ignore[assignment]
+    def envelope(
+        self,
+        payload: P | None = None,
+        *,
+        id: Any = None,
+        key: Hashable = None,
+        **overrides: Unpack[Overrides],
+    ) -> Envelope[P]:
         """An envelope of this kind. With *overrides* of the policy it gets a policy of its own."""
         if overrides:
             check_options(overrides, _OVERRIDE, "EnvelopeType.envelope()")
-            options = {**self._options, **overrides}
+            options: dict[str, Any] = {**self._options, **overrides}
             return Envelope(options.pop("invoke", self.invoke), payload=payload, id=id, key=key, **options)
         if key is not None:
             check_key(key)

@@ -27,9 +27,9 @@ from .schedules import Schedule, every
 from .text import bounded_repr
 
 if TYPE_CHECKING:
-    from .context import Context
+    from .context import AsyncContext, Context
     from .decision import Decision
-    from .envelope import Envelope
+    from .envelope import Envelope, FailureHookOf, HookOf
 
 Duration = float | timedelta
 Invoker = Callable[["Context", "Envelope[Any]"], Any]
@@ -46,10 +46,10 @@ class SharedOptions(TypedDict, total=False):
 
     priority: int
     max_attempts: int | None
-    before_hook: Hook | None
-    after_hook: Hook | None
-    success_hook: Hook | None
-    failure_hook: FailureHook | None
+    before_hook: HookOf[Any] | None
+    after_hook: HookOf[Any] | None
+    success_hook: HookOf[Any] | None
+    failure_hook: FailureHookOf[Any] | None
     stamps: Iterable[Stamp]
 
 
@@ -73,7 +73,7 @@ class Overrides(PolicyOptions, total=False):
     """What one envelope of a kind may have otherwise."""
 
     type: str
-    invoke: Callable[[Any, Envelope[Any]], Any]
+    invoke: Invoker | Callable[[AsyncContext, Envelope[Any]], Any]
 
 
 class Policy:

@@ -82,6 +82,6 @@ def test_a_logger_that_raises_does_not_fail_an_awaited_run(caplog: pytest.LogCap
 
     async def main() -> int:
         async with AsyncEnvelopeQueue("q", stamps=[logging_stamp(logger, level=logging.CRITICAL)]) as queue:
-            return int(await queue.submit(Envelope(answer)))  # type: ignore[arg-type]
+            return int(await queue.submit(Envelope(answer)))
 
     assert asyncio.run(main()) == 42

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from _thread import get_ident
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from ..core.waiting import Seat, Waiter
 from ..envelope import Duration, Envelope, Stamp
@@ -58,7 +58,7 @@ class QueueControl(QueueFront):
         stamps: Iterable[Stamp] = (),
         backoff: RateLimiter | None = None,
         start_rate: float | TokenBucket | None = None,
-        duplicates: str = "keep",
+        duplicates: Literal["keep", "replace"] = "keep",
         strict_deadline: bool = False,
         hook_timeout_fraction: float = 0.5,
         hook_timeout_floor: Duration = 0.8,

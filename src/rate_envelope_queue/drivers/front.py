@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable
 from contextvars import copy_context
 from datetime import datetime, timedelta
 from numbers import Real
-from typing import Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from ..core.admission import Starts
 from ..core.entries import key_of
@@ -33,12 +33,16 @@ from ..results import DeadLetter, EntryView, QueueState, QueueStats, StopReport
 from ..schedules import Schedule
 from ..text import bounded_repr, class_name, error_text
 from . import process
+from .clock import Clock
 from .delivery import Delivery
 from .options import Options, refuse_coroutines
 from .plan import PlanBook
 from .reporting import Reporter
 from .rules import House, jittered
 from .section import Guarded
+
+if TYPE_CHECKING:
+    from ..envelope import Handler
 
 Q = TypeVar("Q")
 AT_ONCE = 0  # the default of delay, told by identity: False is not it
@@ -238,7 +242,7 @@ class QueueFront(Guarded):
         return self._name
 
     @property
-    def clock(self) -> Any:
+    def clock(self) -> Clock:
         """The clock it was made with."""
         self._refuse_if_forked()
         return self._clock
@@ -294,12 +298,10 @@ class QueueFront(Guarded):
     # Handlers
 
     @overload
-    def handler(self, type: Callable[[Any, Envelope[Q]], Any], **policy: Unpack[PolicyOptions]) -> EnvelopeType[Q]: ...
+    def handler(self, type: Handler[Q], **policy: Unpack[PolicyOptions]) -> EnvelopeType[Q]: ...
 
     @overload
-    def handler(
-        self, type: str, **policy: Unpack[PolicyOptions]
-    ) -> Callable[[Callable[[Any, Envelope[Q]], Any]], EnvelopeType[Q]]: ...
+    def handler(self, type: str, **policy: Unpack[PolicyOptions]) -> Callable[[Handler[Q]], EnvelopeType[Q]]: ...
 
     def handler(self, type: Any, **policy: Unpack[PolicyOptions]) -> Any:
         """A decorator that makes an `EnvelopeType` of a function: `@queue.handler("email", deadline=3)`.

@@ -78,13 +78,19 @@ def fold(invoke: Invoker, *layers: tuple[Stamp, ...], is_plain: bool = False) ->
 
 
 def finished(value: Any, what: str) -> Any:
-    """*value*, which *what* returned; TypeError when it is a coroutine, since nobody in a thread would await it."""
+    """*value*, which the hook *what* returned; TypeError when it is a coroutine: nobody in a thread would await it."""
     if value is not None and type(value) is CoroutineType:
-        raise not_awaited(value, what)
+        raise _not_awaited(value, what)
     return value
 
 
-def not_awaited(coroutine: Any, what: str) -> TypeError:
+def refuse_coroutine(value: Any, policy: Policy) -> None:
+    """Raise TypeError when the result of a handler is a coroutine. What an executor's futures get is not looked at."""
+    if type(value) is CoroutineType and not policy.is_quiet:
+        raise _not_awaited(value, "handler")
+
+
+def _not_awaited(coroutine: Any, what: str) -> TypeError:
     """The error for a coroutine that *what* returned in a thread; it is closed."""
     name = bounded_repr(coroutine)
     close(coroutine)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...core.settle import Verdict
 from ...envelope import Envelope
-from ..plan import Plan, finished
+from ..plan import Plan, finished, refuse_coroutine
 from ..rules import Runner
 
 
@@ -15,7 +15,9 @@ def run(runner: Runner, plan: Plan, envelope: Envelope) -> Verdict:
         if plan.before is not None:
             finished(plan.before(runner.before_context(), envelope), "before hook")
             runner.check_before()
-        runner.value = finished(plan.invoke(runner.context, envelope), "handler")
+        runner.value = plan.invoke(runner.context, envelope)
+        if runner.value is not None:
+            refuse_coroutine(runner.value, envelope._policy)
     except BaseException as raised:
         error = raised
     try:

@@ -18,7 +18,7 @@ from ...core.settle import SUCCESS, Verdict
 from ...envelope import Envelope
 from ..clock import LONGEST_WAIT, give_way
 from ..parking import new_bell
-from ..plan import Plan, not_awaited
+from ..plan import Plan, refuse_coroutine
 from ..rules import Runner
 from ..scope import ThreadScope
 from .pipeline import conclude, run
@@ -166,7 +166,7 @@ def work(pool: Pool) -> None:
                     try:
                         value = plan.invoke(first_context, handle)
                         if value is not None and type(value) is CoroutineType:
-                            raise not_awaited(value, "handler")
+                            refuse_coroutine(value, handle._policy)
                         verdict = SUCCESS
                     except BaseException as raised:
                         verdict = conclude_bare(runner, plan, handle, raised)
