@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures import wait as wait_for
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .context import Context
@@ -14,7 +13,6 @@ from .drivers import process
 from .drivers.threads.futures import EnvelopeFuture
 from .durations import timeout as checked_timeout
 from .envelope import Envelope, Policy
-from .results import Outcome
 from .text import bounded_repr
 
 if TYPE_CHECKING:
@@ -28,17 +26,9 @@ def _call(ctx: Context, envelope: Envelope[Any]) -> Any:
     """Call what was submitted; a stamp may do so more than once."""
     function, args, kwargs = envelope.payload
     try:
-        result = function(*args, **kwargs)
-        return _Coroutine(result) if type(result) is CoroutineType else result
+        return function(*args, **kwargs)
     finally:
         del function, args, kwargs  # a failure's traceback holds this frame
-
-
-class _Coroutine:
-    """A coroutine that is the result, as an executor's caller may want; a queue's handler must not return one."""
-
-    def __init__(self, coroutine: CoroutineType[Any, Any, Any]) -> None:
-        self.coroutine = coroutine
 
 
 class _Future(EnvelopeFuture):
@@ -47,9 +37,6 @@ class _Future(EnvelopeFuture):
     def __init__(self, queue: EnvelopeQueue, envelope: Envelope[Any]) -> None:
         super().__init__(queue, envelope)
         self._envelope: Envelope[Any] | None = envelope
-
-    def _resolve(self, outcome: Outcome, error: BaseException | None, value: Any) -> None:
-        super()._resolve(outcome, error, value.coroutine if isinstance(value, _Coroutine) else value)
 
     def _let_go(self) -> None:
         super()._let_go()
