@@ -22,6 +22,8 @@ HEAD = r"""
 import os, signal, sys, threading, time
 from rate_envelope_queue import *
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the background job of a shell ignores it
+
 def say(*words):
     os.write(1, (" ".join(map(str, words)) + "\n").encode())  # in one piece, also beside a forked child
 """

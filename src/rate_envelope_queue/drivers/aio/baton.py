@@ -30,11 +30,11 @@ class Baton(Parking):
         "_acquire",
         "_burst",
         "_ends_at",
-        "_left",
         "_read_at",
         "_release",
         "_stride",
         "is_armed",
+        "left",
         "loop",
     )
 
@@ -45,7 +45,8 @@ class Baton(Parking):
         self.is_armed = False  # the loop will call _turn_over
         self._burst = 1
         self._ends_at = self._read_at = 0.0
-        self._left = self._stride = 1
+        self._stride = 1
+        self.left = 0  # how many may be taken before the next look at the clock
 
     def bind(self, loop: AbstractEventLoop, lock: Any) -> None:
         """Serve on *loop* from now on."""
@@ -67,23 +68,21 @@ class Baton(Parking):
         self.is_armed = True
         self._read_at = now = real_now()
         self._ends_at = now + SLICE
-        self._left = self._stride = 1
+        self.left = self._stride = 1
         self.loop.call_soon(self._turn_over)
 
     def is_spent(self) -> bool:
-        """Asked before each envelope is taken: whether the loop is to go round first."""
+        """Asked when `left` envelopes were taken since it was asked last: whether the loop is to go round first."""
         if not self.is_armed:
             self.arm()
             return False
-        self._left -= 1
-        if self._left > 0:
-            return False
+        self.left = 0
         now = real_now()
         if now >= self._ends_at:
             return True
         self._stride = min(LONGEST_STRIDE, self._stride * 2) if now - self._read_at < SLICE / LONGEST_STRIDE else 1
         self._read_at = now
-        self._left = self._stride
+        self.left = self._stride
         return False
 
     def _turn_over(self) -> None:
@@ -92,6 +91,7 @@ class Baton(Parking):
         machine.is_busy = True
         try:
             self.is_armed = False
+            self.left = 0
             bells = self._next_wakes()
         finally:
             machine.is_busy = False

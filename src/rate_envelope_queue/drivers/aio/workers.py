@@ -37,8 +37,8 @@ class LoopCrew:
         self.scope = scope
         self.loop = loop
         self.baton = queue._baton
-        self.is_closed = False
-        self.is_dying = False
+        self.is_over = False  # closed or dying: no worker takes anything more
+        self._is_closed = self._is_dying = False
         self._has_ended = False
         self.size = 0
         self.runners: list[Any] = []  # of LoopRunner
@@ -49,6 +49,26 @@ class LoopCrew:
         self._context = contextvars.Context()  # workers never see the context variables of whoever started the queue
         self._context.run(INSIDE.set, queue)
         self._guard: GuardTask | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the workers are to leave."""
+        return self._is_closed
+
+    @is_closed.setter
+    def is_closed(self, value: bool) -> None:
+        self._is_closed = value
+        self.is_over = value or self._is_dying
+
+    @property
+    def is_dying(self) -> bool:
+        """Whether the loop shuts down."""
+        return self._is_dying
+
+    @is_dying.setter
+    def is_dying(self, value: bool) -> None:
+        self._is_dying = value
+        self.is_over = value or self._is_closed
 
     def grow(self, count: int) -> None:
         """Have *count* more workers."""
@@ -126,36 +146,38 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
     verdict: Any = None
     value: Any = None
     held: Any = None  # the envelope, which an ended Entry lets go of
-    was_woken: bool | None = None  # None: it did not sleep
-    has_delivered = yields = False
+    was_woken = False
+    has_delivered = yields = sleeps = leaves = False
+    until: float | None = None
+    outbox: Any = None
     while True:
         acquire()
         machine.is_busy = True
         try:
-            if was_woken is not None:
-                bell = baton.unpark(bell, was_woken=was_woken)
-                was_woken = None
-            if yields:
-                yields = baton.is_waking = False
-            if has_delivered:
-                has_delivered = False
-                machine.delivered()
-            is_over = crew.is_closed or crew.is_dying or runner.interrupt is not None
-            is_spent = not is_over and baton.is_spent() and machine.takable
-            if is_spent or is_over:
+            if yields or sleeps or has_delivered:
+                if sleeps:
+                    bell = baton.unpark(bell, was_woken=was_woken)
+                if yields:
+                    baton.is_waking = False
+                if has_delivered:
+                    machine.delivered()
+                has_delivered = yields = sleeps = False
+            is_over = crew.is_over or runner.interrupt is not None
+            baton.left -= 1  # a look at the clock now and then
+            is_spent = baton.left < 0 and baton.is_spent()
+            if is_over or (is_spent and machine.takable):
                 handle = None
                 if done is not None:
                     finish(done, verdict, value)
             else:
                 handle = turn(done, verdict, value)
-            outbox = machine.take_outbox() if machine.outbox else None
-            sleeps = leaves = False
-            until: float | None = None
-            if handle is None and outbox is None:
+            if machine.outbox:
+                outbox = machine.take_outbox()
+            elif handle is None:
                 leaves = is_over or crew.size > machine.limit
                 if leaves:
                     crew.size -= 1
-                elif is_spent and not baton.is_waking:
+                elif is_spent and machine.takable and not baton.is_waking:
                     yields = baton.is_waking = True
                 else:
                     sleeps = True
@@ -163,8 +185,9 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
         finally:
             machine.is_busy = False
             release()
-        done = verdict = value = held = runner.handle = None  # the last references go here, outside the lock
+        done = verdict = value = held = None  # the last references go here, outside the lock
         if outbox is not None:
+            runner.handle = None  # what an observer stops is not this run
             queue._delivery.deliver(outbox)
             outbox = None
             has_delivered = True
@@ -203,15 +226,16 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
                 crew.leave_job(runner)
                 done = None
         elif sleeps or yields:
+            runner.handle = None
             was_woken = await rest(runner, bell, until, yields=yields)
         elif leaves:
             break
     crew.leave(runner)
 
 
-async def rest(runner: LoopRunner, bell: Any, until: float | None, *, yields: bool) -> bool | None:
-    """Sleep until woken (True) or the time has come (False), or let the loop go round once (None)."""
-    was_woken: bool | None = None if yields else False
+async def rest(runner: LoopRunner, bell: Any, until: float | None, *, yields: bool) -> bool:
+    """Sleep until woken (True) or the time has come (False); or only let the loop go round once."""
+    was_woken = False
     try:
         if yields:
             await a_turn()
