@@ -37,8 +37,8 @@ class LoopCrew:
         self.scope = scope
         self.loop = loop
         self.baton = queue._baton
-        self.is_over = False  # closed or dying: no worker takes anything more
-        self._is_closed = self._is_dying = False
+        self.is_closed = False
+        self.is_dying = False
         self._has_ended = False
         self.size = 0
         self.runners: list[Any] = []  # of LoopRunner
@@ -49,26 +49,6 @@ class LoopCrew:
         self._context = contextvars.Context()  # workers never see the context variables of whoever started the queue
         self._context.run(INSIDE.set, queue)
         self._guard: GuardTask | None = None
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the workers are to leave."""
-        return self._is_closed
-
-    @is_closed.setter
-    def is_closed(self, value: bool) -> None:
-        self._is_closed = value
-        self.is_over = value or self._is_dying
-
-    @property
-    def is_dying(self) -> bool:
-        """Whether the loop shuts down."""
-        return self._is_dying
-
-    @is_dying.setter
-    def is_dying(self, value: bool) -> None:
-        self._is_dying = value
-        self.is_over = value or self._is_closed
 
     def grow(self, count: int) -> None:
         """Have *count* more workers."""
@@ -162,7 +142,7 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
                 if has_delivered:
                     machine.delivered()
                 has_delivered = yields = sleeps = False
-            is_over = crew.is_over or runner.interrupt is not None
+            is_over = crew.is_closed or crew.is_dying or runner.interrupt is not None
             baton.left -= 1  # a look at the clock now and then
             is_spent = baton.left < 0 and baton.is_spent()
             if is_over or (is_spent and machine.takable):
