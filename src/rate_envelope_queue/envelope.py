@@ -257,6 +257,8 @@ class Envelope(Generic[P]):
 
 def check_key(key: Hashable) -> None:
     """Raise InvalidEnvelopeError when *key* cannot be a key."""
+    if isinstance(key, Envelope):  # it is the key of its own entry already
+        raise InvalidEnvelopeError(f"key must not be an envelope, such as {bounded_repr(key)}: use what names the work")
     try:
         hash(key)
     except Exception as error:

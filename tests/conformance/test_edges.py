@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from rate_envelope_queue import (
     CapacityExceededError,
     Envelope,
     EnvelopeQueue,
+    InvalidEnvelopeError,
     StopMode,
     retry_with_backoff,
 )
@@ -331,3 +333,75 @@ def test_a_stop_that_was_joined_was_waited_for(h: Harness) -> None:
     h.until(h.labels)
     assert not queue.stop(wait=False).waited
     assert queue.stop(StopMode.DRAIN).waited
+
+
+class Treacherous:
+    """A key that can be hashed when it is sent, and then no more."""
+
+    is_bad = False
+
+    def __hash__(self) -> int:
+        if self.is_bad:
+            raise ValueError("no hash any more")
+        return 1
+
+
+@pytest.mark.parametrize("ends", ["returns", "raises"])
+def test_a_key_that_raises_ends_no_worker(h: Harness, ends: str) -> None:
+    """CONTRACT 9: what ran under a key that cannot be looked up any more is dropped; the worker goes on."""
+    queue = h.queue(workers=1)
+    queue.start()
+    key = Treacherous()
+
+    def handler(ctx: Any, envelope: Any) -> None:
+        key.is_bad = True
+        if ends == "raises":
+            raise KeyError
+
+    queue.send(Envelope(handler, key=key))
+    h.until(lambda: queue.stats().dropped)
+    queue.send(Envelope(h.handler("next")))
+    h.until(h.labels)
+    assert h.labels() == ["next"]
+    h.until(lambda: queue.stats().occupancy == 0)
+    assert queue.stats().running == 0
+    assert [letter.reason for letter in queue.dead_letters()] == ["its key or the clock raised"]
+
+
+class FailingClock:
+    """The clock of the machine, which sometimes fails."""
+
+    fails = False
+
+    def now(self) -> float:
+        if self.fails:
+            self.fails = False
+            raise OSError("no clock")
+        return time.monotonic()
+
+    def wall_utc(self) -> Any:
+        raise NotImplementedError
+
+
+@threads_only
+def test_a_clock_that_raises_ends_no_worker(h: Harness) -> None:
+    """CONTRACT 9: a clock that raises once, while a worker settles a run, ends neither the worker nor the queue."""
+    clock = FailingClock()
+    queue = h.queue(workers=1, clock=clock)
+    queue.start()
+
+    def handler(ctx: Any, envelope: Any) -> None:
+        clock.fails = True
+
+    queue.send(Envelope(lambda ctx, e: None), delay=1000)  # so that a worker looks at the clock
+    for _ in range(3):
+        queue.send(Envelope(handler))
+    queue.send(Envelope(h.handler("next")))
+    h.until(h.labels)
+    assert h.labels() == ["next"]
+
+
+def test_an_envelope_is_no_key() -> None:
+    """CONTRACT 4: an envelope is the key of its own entry, and of no other."""
+    with pytest.raises(InvalidEnvelopeError, match="must not be an envelope"):
+        Envelope(print, key=Envelope(print))

@@ -69,10 +69,11 @@ class Machine(Admission):
         while takable and self.active < self.limit:
             if self.rate is not None and not self._may_start():
                 return None
+            now = 0.0 if self.reserved is None else self.clock()
             handle = takable.popleft()
             if self._start(handle):
                 if self.reserved is not None and self.rate is not None:
-                    self.rate.use(self.clock())
+                    self.rate.use(now)
                     self.reserved = None
                 self.active += 1
                 if handle.__class__ is not Entry and self.entries[handle] is not RUNS:
@@ -139,11 +140,11 @@ class Machine(Admission):
         if self.ghosts and key in self.ghosts:
             self._end_ghost(key, verdict)
             return
+        entry = self.entries[key]  # first: a user's key may raise, and nothing has changed yet
         self.active -= 1
         if self.active == self.limit:
             self.refresh()
         self._count_run(verdict)
-        entry = self.entries[key]
         if entry is RUNS:
             if verdict.outcome is not None:
                 self._end(key, entry, verdict, verdict.outcome, value)
@@ -166,6 +167,21 @@ class Machine(Admission):
             self._go_on(entry, verdict)
         else:
             self._end(key, entry, verdict, outcome, value)
+
+    def evict(self, handle: Handle | None, error: BaseException) -> None:
+        """A user's key or clock raised in the middle of a section: what had run is dropped, and the rest goes on.
+
+        The row is found by identity and the table made anew, since its key cannot be looked up.
+        """
+        rows = self.entries
+        self.entries = {key: entry for key, entry in rows.items() if key is not handle and entry is not handle}
+        if handle is not None and len(self.entries) < len(rows):
+            self.runs_failed += 1
+            envelope: Envelope = handle.envelope if handle.__class__ is Entry else handle
+            self.outbox.append((DEAD, envelope, 1, error, "its key or the clock raised"))
+            self.out_of_book(handle, handle if handle.__class__ is Entry else RUNS, Outcome.DROPPED, error)
+        self.active = sum(map(is_running, self.entries.values()))
+        self.refresh()
 
     def _count_run(self, verdict: Verdict) -> None:
         run = verdict.run

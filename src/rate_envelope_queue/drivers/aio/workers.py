@@ -130,6 +130,7 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
     has_delivered = yields = sleeps = leaves = False
     until: float | None = None
     outbox: Any = None
+    fault: BaseException | None = None
     while True:
         acquire()
         machine.is_busy = True
@@ -162,9 +163,17 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
                 else:
                     sleeps = True
                     until = baton.park(bell)
+        except BaseException as error:  # a user's key, or clock
+            handle, fault = None, error
+            machine.evict(done, error)
         finally:
             machine.is_busy = False
             release()
+        if fault is not None:
+            queue._reporter.callback_failed("the settlement of a run", fault)
+            done = verdict = value = held = runner.handle = fault = None
+            await asyncio.sleep(0.01)  # it may go on raising
+            continue
         done = verdict = value = held = None  # the last references go here, outside the lock
         if outbox is not None:
             runner.handle = None  # what an observer stops is not this run

@@ -10,6 +10,8 @@ from datetime import timedelta
 from typing import Any
 
 from ...context import Context
+from ...core.entries import Handle
+from ...core.settle import Verdict
 from ...core.waiting import Waiter
 from ...envelope import Duration
 from ...results import QueueState, StopReport
@@ -156,10 +158,17 @@ class SimulatedEnvelopeQueue(EnvelopeQueue):
         self._reporter.interrupt = None
         runner.close()
         try:
-            self._call(self._machine.finish, handle, verdict, value)
+            self._call(self._finish, handle, verdict, value)
             return interrupt
         finally:  # the last references go here, outside the lock; a failure's traceback holds this frame
             del handle, verdict, value, held
+
+    def _finish(self, handle: Handle, verdict: Verdict, value: Any) -> None:
+        try:
+            self._machine.finish(handle, verdict, value)
+        except BaseException as error:  # a user's key, as in the loop of a worker
+            self._machine.evict(handle, error)
+            self._reporter.callback_failed("the settlement of a run", error)
 
     # Where it differs from threads
 

@@ -116,6 +116,7 @@ def work(pool: Pool) -> None:
     held: Any = None  # the envelope, which an ended Entry lets go of
     was_woken: bool | None = None  # None: it did not sleep
     has_delivered = False
+    fault: BaseException | None = None
     while True:
         while not acquire(False):  # blocking here would start a convoy: the lock handed over while the GIL is awaited
             if queue._is_forked():  # a handler forked, and this is the child: nobody will release the lock
@@ -146,9 +147,17 @@ def work(pool: Pool) -> None:
                     sleeps = True
                     until = parking.park(bell)
             wake = parking.next_wake() if idle else None
+        except BaseException as error:  # a user's key, or clock
+            handle, fault = None, error
+            machine.evict(done, error)
         finally:
             machine.is_busy = False
             release()
+        if fault is not None:
+            queue._reporter.callback_failed("the settlement of a run", fault)
+            done = verdict = value = held = fault = None
+            give_way(0.01)  # it may go on raising
+            continue
         if wake is not None:
             wake.release()
             wake = None
