@@ -610,7 +610,8 @@ def only_errors(wrong: list[str]) -> Any:
         yield
     finally:
         log.removeHandler(records)
-        log.level, log.propagate = before
+        log.setLevel(before[0])  # which also forgets what was cached
+        log.propagate = before[1]
 
 
 def play_storm(seed: int, loop_name: str, *, turns: int = 6, patience: float = 20.0, on_hang: Any = stop_loop) -> World:

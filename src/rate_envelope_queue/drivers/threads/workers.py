@@ -116,6 +116,10 @@ def work(pool: Pool) -> None:
     held: Any = None  # the envelope, which an ended Entry lets go of
     was_woken: bool | None = None  # None: it did not sleep
     has_delivered = False
+    sleeps = leaves = False
+    until: float | None = None
+    outbox: Any = None
+    wake: Any = None
     fault: BaseException | None = None
     while True:
         while not acquire(False):  # blocking here would start a convoy: the lock handed over while the GIL is awaited
@@ -136,17 +140,17 @@ def work(pool: Pool) -> None:
                 handle = None
                 if done is not None:
                     machine.finish(done, verdict, value)
-            outbox = machine.take_outbox() if machine.outbox else None
-            sleeps = leaves = False
-            until: float | None = None
-            if handle is None and outbox is None:
+            if machine.outbox:
+                outbox = machine.take_outbox()
+            elif handle is None:
                 leaves = pool.is_closed or pool.size > machine.limit
                 if leaves:
                     pool.size -= 1
                 else:
                     sleeps = True
                     until = parking.park(bell)
-            wake = parking.next_wake() if idle else None
+            if idle:
+                wake = parking.next_wake()
         except BaseException as error:  # a user's key, or clock
             handle, fault = None, error
             machine.evict(done, error)
@@ -186,6 +190,7 @@ def work(pool: Pool) -> None:
             runner.close()
             done, handle = handle, None
         elif sleeps:
+            sleeps = False
             was_woken = _sleep(bell, until, queue._clock_now)
         elif leaves:
             break
