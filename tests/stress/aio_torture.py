@@ -172,6 +172,7 @@ class World:
         self.current: dict[Any, Phase] = {}
         self.kids: set[Task[Any]] = set()
         self.is_dying = False
+        self.is_over = False  # nobody strikes any more
         self.lock = threading.Lock()
         self.workers = workers
         self.queue = AsyncEnvelopeQueue(
@@ -318,6 +319,8 @@ class World:
 
     def stray(self, task: Any) -> None:
         """Cancel a worker's task, whatever it does just now."""
+        if self.is_over:
+            return
         phase = self.current.get(task)
         if phase is not None:
             phase.is_struck = True
@@ -424,9 +427,11 @@ class World:
             self.wrong.append(f"what is left never runs: {self.queue.snapshot()[:5]}, {self.queue.stats()}")
             await self.queue.stop(StopMode.STOP, timeout=0, grace=0.1)
             return
+        self.is_over = True
         for kid in list(self.kids):
             kid.cancel()
         await self._muster()
+        await self._threads_end()
         report = await self.queue.stop()
         if report.kept or report.abandoned:
             self.wrong.append(f"a stop of an empty queue ended with {report}")
@@ -447,6 +452,15 @@ class World:
         if not await self.queue.join(self.patience / 4):
             self.wrong.append(f"of {self.workers} workers only {here} are left")
             all_here.set()
+
+    async def _threads_end(self) -> None:
+        """Until the abandoned runs of plain functions have ended; a thread may not even have begun with one."""
+        ends_at = now() + self.patience / 4
+        while (stats := self.queue.stats()).abandoned_ended < stats.runs_abandoned:
+            if now() > ends_at:
+                self.wrong.append(f"an abandoned run has not ended: {stats}")
+                return
+            await asyncio.sleep(0.001)
 
     async def die(self) -> None:
         """Let the loop shut down under the queue, at the worst moment."""

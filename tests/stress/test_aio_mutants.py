@@ -93,7 +93,13 @@ MUTANTS = (
     Mutant("a_worker_that_rests_is_cancelled", ((WORKERS, "except CancelledError:  # not", "except OSError:  #"),)),
     Mutant(
         "a_thread_is_left_and_not_noted",
-        ((WORKERS, "if runner.job is not None:\n                        ", "if False:\n                        "),),
+        (
+            (
+                WORKERS,
+                "if runner.job is not None:\n                            ",
+                "if False:\n                            ",
+            ),
+        ),
         dying=1.0,
     ),
 )

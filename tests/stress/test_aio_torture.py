@@ -298,3 +298,56 @@ def test_a_hook_after_a_stop_was_swallowed_has_its_budget(loop_name: str) -> Non
         await asyncio.sleep(PATIENCE * 2)
 
     live(loop_name, plot)
+
+
+PLAIN_OWN = "the wait for a plain function leaves the cancellations that it waited through to whoever comes next"
+
+
+@pytest.mark.xfail(reason=PLAIN_OWN, strict=True)
+@pytest.mark.parametrize("cause", ["deadline", "stop"])
+def test_a_plain_function_that_raises_its_own_cancelled_error(loop_name: str, cause: str) -> None:
+    """3: It is never cancelled, so its CancelledError is its own: an ordinary failure, past a deadline and a stop."""
+    failures = Failures()
+    mine = asyncio.CancelledError("mine")
+
+    def plain(ctx: Any, envelope: Any) -> None:
+        ctx.wait()
+        threading.Event().wait(0.02)  # until the worker's task was cancelled too
+        raise mine
+
+    async def plot() -> None:
+        queue = AsyncEnvelopeQueue("q", workers=1, observers=(failures,))
+        await queue.start()
+        queue.send(Envelope(plain, deadline=0.005 if cause == "deadline" else None))
+        await asyncio.sleep(0.01)
+        await queue.stop(timeout=0 if cause == "stop" else None, grace=PATIENCE)
+        assert len(queue) == 0
+
+    live(loop_name, plot)
+    assert failures == [mine]
+
+
+@pytest.mark.xfail(reason=PLAIN_OWN, strict=True)
+def test_a_stamp_around_a_late_plain_function_finds_no_count(loop_name: str) -> None:
+    """3: A deadline that a plain function has outlived leaves no count, which a TaskGroup would take for its own."""
+    counts: list[int] = []
+
+    def stamp(following: Any) -> Any:
+        async def call(ctx: Any, envelope: Any) -> None:
+            await following(ctx, envelope)
+            task = asyncio.current_task()
+            assert task is not None
+            counts.append(task.cancelling())
+
+        return call
+
+    def plain(ctx: Any, envelope: Any) -> None:
+        ctx.wait()
+        threading.Event().wait(0.02)
+
+    async def plot() -> None:
+        async with AsyncEnvelopeQueue("q", workers=1, stamps=(stamp,)) as queue:
+            await queue.submit(Envelope(plain, deadline=0.005))
+
+    live(loop_name, plot)
+    assert counts == [0]

@@ -198,12 +198,12 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
                         verdict = SUCCESS
                     except BaseException as raised:
                         verdict = await conclude_bare(runner, plan, handle, raised)
+                        if runner.job is not None:
+                            crew.leave_job(runner)
+                            handle = None
                     if runner.is_disturbed:
                         await runner.absorb()
                     done, handle = handle, None
-                    if runner.job is not None:
-                        crew.leave_job(runner)
-                        done = None
                     continue
             verdict = await execute(queue, runner, handle)
             value, held = runner.value, runner.envelope  # noqa: F841
