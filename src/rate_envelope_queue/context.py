@@ -66,7 +66,7 @@ class RunContext:
 
     @property
     def stopping(self) -> bool:
-        """True from the moment a stop begins: finish soon, or save where you are."""
+        """True from the moment a stop begins: finish soon, or save where you are. `wait` does not wake for it."""
         return self._scope.stopping
 
     @property
@@ -111,7 +111,8 @@ class Context(RunContext):
     def wait(self, seconds: float | timedelta | None = None) -> bool:
         """Sleep *seconds* (None: until the context ends). True when the context ended first.
 
-        Blocks the calling thread; wakes at once when the queue cancels the run.
+        Blocks the calling thread; wakes at once when the queue gives up on the run (terminated, or past the timeout of
+        a stop), but not when a stop begins: wait in short steps and look at `stopping`.
         """
         span = timeout(seconds, "seconds")
         scope = self._scope
@@ -148,7 +149,8 @@ class AsyncContext(RunContext):
     async def wait(self, seconds: float | timedelta | None = None) -> bool:
         """Sleep *seconds* (None: until the context ends). True when the context has ended.
 
-        Lets the event loop go on. In the coroutine of the run itself the end of the context comes as a cancellation.
+        Lets the event loop go on. In the coroutine of the run itself the end of the context comes as a cancellation. It
+        does not wake when a stop begins: wait in short steps and look at `stopping`.
         """
         span = timeout(seconds, "seconds")
         scope = self._scope

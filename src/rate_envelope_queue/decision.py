@@ -13,7 +13,11 @@ from .text import bounded_repr
 
 
 class DecisionKind(Enum):
-    """The four things that can follow a failed run."""
+    """The four things that can follow a failed run.
+
+    >>> DecisionKind.DROP.value
+    'drop'
+    """
 
     DROP = "drop"
     RETRY_NOW = "retry_now"
@@ -27,6 +31,10 @@ class Decision:
 
     `after` is seconds, for RETRY_AFTER only; `reason` is the text given to `drop`. Raises TypeError or ValueError,
     naming the argument, for what the four functions would not have made.
+
+    >>> decision = retry_after(60)
+    >>> decision.kind, decision.after
+    (<DecisionKind.RETRY_AFTER: 'retry_after'>, 60.0)
     """
 
     kind: DecisionKind
@@ -76,7 +84,11 @@ def drop(reason: str | None = None) -> Decision:
 
 
 def retry_now() -> Decision:
-    """Run it again at once, behind what waits already."""
+    """Run it again at once, behind what is ready already.
+
+    >>> retry_now()
+    retry_now()
+    """
     return Decision(DecisionKind.RETRY_NOW)
 
 
@@ -90,5 +102,12 @@ def retry_after(after: float | timedelta) -> Decision:
 
 
 def retry_with_backoff() -> Decision:
-    """Run it again when the queue's backoff limiter says."""
+    """Run it again when the queue's backoff limiter says.
+
+    With `backoff=None` that is `ExponentialBackoff(0.005, 1000)`, as in client-go: 5 ms, then twice as long after each
+    failure of this entry, at most 1000 s. The entry's count is forgotten when it ends. `max_attempts` still applies.
+
+    >>> retry_with_backoff()
+    retry_with_backoff()
+    """
     return Decision(DecisionKind.RETRY_WITH_BACKOFF)

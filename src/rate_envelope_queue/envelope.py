@@ -66,10 +66,18 @@ _OVERRIDE = Overrides.__optional_keys__
 class Envelope(Generic[P]):
     """One task: a handler, a payload, and the policy for running it.
 
-    `invoke(ctx, envelope)` does the work. Everything else is optional: `interval` or `schedule` makes it periodic,
-    `deadline` (seconds) bounds a run, hooks run around it, `stamps` wrap it, `key` says what counts as the same work.
+    `invoke(ctx, envelope)` does the work. Everything else is optional. *id* is anything that you call it by, *type* the
+    kind of work: both are for logs, and the queue does not look at them. *key* says what counts as the same work (None:
+    this very object). *interval* or *schedule* makes it periodic; *deadline* bounds one run. A larger *priority* runs
+    first. *max_attempts* is the most runs of a one-off, whatever asks for more; None for no limit.
+
+    Of the hooks, a success calls before, (invoke,) after, success; an error before, failure; `StopEnvelope` before,
+    after; `RetryEnvelope` none after invoke. `failure_hook(ctx, envelope, error)` decides what follows; a periodic's is
+    never called. *stamps* wrap invoke alone, the first one outermost.
+
     Durations are seconds or `timedelta`. Only `payload` can be assigned later; envelopes compare by identity, and one
-    may be in several queues. Raises `InvalidEnvelopeError` (or its subclass `InvalidIntervalError`), naming the fault.
+    may be in several queues. Raises `InvalidEnvelopeError` (or its subclass `InvalidIntervalError`), naming the fault;
+    TypeError for an unknown option.
 
     >>> greet = Envelope(lambda ctx, envelope: print("hello", envelope.payload), payload="world", deadline=3)
     >>> greet.deadline
@@ -293,7 +301,8 @@ def check_policy(policy: Iterable[str], caller: str) -> None:
 class EnvelopeType(Generic[P]):
     """A kind of envelope: one shared policy, checked once. It stays callable as the function it was made of.
 
-    *payload* is the class of the payloads, for typing and for the engines that store them; None takes anything.
+    *payload* is the class of the payloads, for type checkers; when it runs nothing is checked. *policy* are the options
+    of `Envelope` but *id* and *key*, which belong to one envelope. It belongs to no queue. Raises as `Envelope`.
 
     >>> email = EnvelopeType("email", invoke=lambda ctx, envelope: None, deadline=3)
     >>> email.envelope({"to": "ann@example.org"}, id=7)

@@ -97,7 +97,22 @@ def _unused(method: Callable[..., None]) -> Callable[..., None]:
 
 
 class Observer:
-    """All that can be listened to. Subclass it and override what you want, or bring any object with such methods."""
+    """All that can be listened to. Subclass it and override what you want, or bring any object with such methods.
+
+    Methods are plain, called without a lock from whichever thread made the event; on `AsyncEnvelopeQueue` mostly on the
+    loop, so they must not block. One that raises is logged and not called again. TypeError, when the queue is made, for
+    a method that listens to no event.
+
+    >>> from rate_envelope_queue import EnvelopeQueue
+    >>> class States(Observer):
+    ...     def on_state_changed(self, event):
+    ...         print(event.queue, event.old.value, event.new.value)
+    >>> with EnvelopeQueue("mail", observers=[States()]) as queue:
+    ...     pass
+    mail init running
+    mail running stopping
+    mail stopping stopped
+    """
 
     @_unused
     def on_failed(self, event: Failed) -> None:

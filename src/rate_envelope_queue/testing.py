@@ -25,7 +25,14 @@ ANY: Any = object()
 def sent(queue: EnvelopeQueue, *, type: str | None = None, payload: Any = ANY, key: Hashable = ANY) -> list[EntryView]:
     """The entries in *queue* that match, in order of acceptance; leave out what does not matter.
 
-    A queue that was not started holds all that was sent, so a test can look before anything runs.
+    In it now: what has ended is not there. A queue that was not started holds all that was sent, and a simulated one
+    runs nothing by itself, so a test can look before anything runs.
+
+    >>> queue = SimulatedEnvelopeQueue("test")
+    >>> queue.send(Envelope(print, payload=1), Envelope(print, payload=2))
+    2
+    >>> [view.envelope.payload for view in sent(queue)]
+    [1, 2]
     """
     return [view for view in queue.snapshot(len(queue)) if _matches(view.envelope, type, payload, key)]
 
@@ -60,5 +67,5 @@ def assert_sent(
 
 
 def assert_not_sent(queue: EnvelopeQueue, *, type: str | None = None, payload: Any = ANY, key: Hashable = ANY) -> None:
-    """AssertionError when an entry matches."""
+    """AssertionError when an entry that is in the queue now matches. What has ended is not there."""
     assert_sent(queue, type=type, payload=payload, key=key, count=0)

@@ -29,7 +29,16 @@ _NOTHING = object()  # the key of the item None
 
 
 class ShutDown(EnvelopeQueueError):  # noqa: N818  the name is client-go's
-    """The work queue was shut down and has nothing left to hand out: end the consumer's loop."""
+    """The work queue was shut down and has nothing left to hand out: end the consumer's loop.
+
+    >>> from rate_envelope_queue.workqueue import WorkQueue
+    >>> queue = WorkQueue[str]()
+    >>> queue.shut_down()
+    >>> queue.get()
+    Traceback (most recent call last):
+        ...
+    rate_envelope_queue.drivers.items.ShutDown: the work queue was shut down
+    """
 
 
 def _never_called(ctx: Any, envelope: Any) -> None:
@@ -100,7 +109,11 @@ class ItemQueue(Guarded, Generic[T]):
         self._call(self._add, _key(item), item, self._now() + span if span > 0 else None)
 
     def add_rate_limited(self, item: T) -> None:
-        """Have *item* handed out once the limiter says so."""
+        """Have *item* handed out once the limiter says so.
+
+        As `add_after` with what it says. Each call counts as one more failure of *item*, until `forget`. After a
+        shutdown it does nothing.
+        """
         key = _key(item)
         if self._is_shutting_down:
             return
@@ -139,7 +152,10 @@ class ItemQueue(Guarded, Generic[T]):
         row.stands = row.was_woken = False
 
     def done(self, item: T) -> None:
-        """The consumer has finished with *item*. Added again meanwhile, it waits again now. Unknown: nothing."""
+        """The consumer has finished with *item*, well or badly. Added again meanwhile, it waits again now.
+
+        Nothing happens when no consumer has it. TypeError when *item* is not hashable.
+        """
         self._ring(self._call(self._done, _key(item)))
 
     def _done(self, key: Hashable) -> list[Any]:

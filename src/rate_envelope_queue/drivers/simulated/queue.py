@@ -63,8 +63,9 @@ class SimulatedEnvelopeQueue(EnvelopeQueue):
     Same constructor and methods; `clock` must be a `VirtualClock` (one of its own when None). `advance(seconds)` goes
     through every due time in order; `run_until_idle()` runs what is ready now. Handlers spend time with
     `ctx.wait(seconds)` or `queue.clock.sleep(seconds)`. Blocking calls advance time until they are satisfied, and raise
-    `QueueStateError` when that is impossible. The same program always gives the same order; a KeyboardInterrupt of user
-    code is raised to the caller once the run has been settled.
+    `QueueStateError` when that is impossible. `concurrent.futures.wait` and `as_completed` know nothing of virtual
+    time: they would wait for ever. The same program always gives the same order; a KeyboardInterrupt of user code is
+    raised to the caller once the run has been settled.
 
     >>> from rate_envelope_queue import Envelope
     >>> queue = SimulatedEnvelopeQueue("test")

@@ -18,12 +18,14 @@ class WorkQueue(ItemQueue[T]):
     """A queue of items (any hashables) that consumers take, work on, and give back with `done`.
 
     *limiter* serves `add_rate_limited` (None: `default_controller_limiter()`); *clock* needs `now()`. Every method may
-    be called from any thread; only `get`, iteration and `shut_down_with_drain` block, in real time.
+    be called from any thread; only `get`, iteration and `shut_down_with_drain` block, in real time, whatever the clock.
+    A shutdown drops what is delayed, as in client-go.
 
     >>> queue = WorkQueue[str]()
     >>> queue.add("a"); queue.add("b"); queue.add("a")
     >>> len(queue), queue.get()
     (2, 'a')
+    >>> queue.done("a")
     """
 
     def get(self, timeout: float | timedelta | None = None) -> T:

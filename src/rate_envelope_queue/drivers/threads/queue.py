@@ -38,15 +38,19 @@ class EnvelopeQueue(QueueControl):
     """An in-process work queue on threads.
 
     Every envelope that `send` takes in ends with exactly one `Outcome`; nothing is lost by a stop. *workers* threads
-    run envelopes between `start` and `stop`. `send` never blocks and may be called from any thread, also from handlers.
+    run envelopes between `start` and `stop`. Every method may be called from any thread, also from handlers and hooks;
+    those that block say so. Not from a signal handler: one that interrupts the queue gets `QueueStateError`.
 
     *capacity* is the most entries at a time, waiting, delayed, running or between periods; None for no limit.
     *stop_mode* and *wait_on_stop* are what `stop()` does when it is not told. *stamps* wrap every handler. *backoff* is
-    asked by `retry_with_backoff` (None: 5 ms doubling to 1000 s). *start_rate* is runs per second. *duplicates* says
-    which envelope wins when two share a key: "keep" the first, "replace" the last. *strict_deadline* makes a late
-    success a failure. Hooks may take `max(hook_timeout_fraction * deadline, hook_timeout_floor)` seconds.
+    asked by `retry_with_backoff` (None: 5 ms doubling to 1000 s). *start_rate* is runs per second, or a `TokenBucket`.
+    *duplicates* says which envelope wins when two share a key: "keep" the first, "replace" the last. *strict_deadline*
+    makes a late success a failure. Hooks may take `max(hook_timeout_fraction * deadline, hook_timeout_floor)` seconds.
     *stuck_after* seconds past its deadline a run is reported with its stack. *capture_context* runs each envelope in a
-    copy of its sender's contextvars. Wrong options raise TypeError or ValueError that name the option.
+    copy of its sender's contextvars. *dead_letter_limit* is how many dead letters are kept, the oldest fall out; 0
+    keeps none, None all. *clock* has `now()`, monotonic seconds, and `wall_utc()`; waits pass in real time whatever it
+    says. *observers* have some methods of `events.Observer`. Wrong options raise TypeError or ValueError that name the
+    option.
 
     >>> with EnvelopeQueue("greetings", workers=1) as queue:
     ...     queue.send(Envelope(lambda ctx, envelope: print("hello", envelope.payload), payload="world"))
@@ -163,6 +167,10 @@ class EnvelopeQueue(QueueControl):
         `start`. When *timeout* seconds have passed, contexts are cancelled; what still runs *grace* seconds later is
         abandoned and listed. A second stop joins the first; a harder mode or a shorter timeout hardens it. From inside
         a handler, or with `wait=False`, the stop is begun and the report is provisional.
+
+        In INIT nothing happens, in STOPPED and TERMINATED the last report comes again. Raises TypeError or ValueError
+        for a wrong argument, `QueueStateError` in the child of a fork and from a signal handler that interrupted the
+        queue; nothing because of what handlers do. A KeyboardInterrupt ends the wait, not the stop.
         """
         return self._finish_stop(*self._begin_stop(mode, wait, timeout, grace))
 
@@ -172,7 +180,8 @@ class EnvelopeQueue(QueueControl):
         """End for good: contexts are cancelled at once, and all that remains is returned.
 
         *timeout* None waits for handlers without limit; else what still runs after *timeout* + *grace* seconds is
-        abandoned. `send` and `start` raise `QueueTerminatedError` from now on.
+        abandoned. `send` and `start` raise `QueueTerminatedError` from now on. From any state; a second call gets the
+        same report. Raises as `stop`.
         """
         return self._finish_stop(*self._begin_stop(StopMode.STOP, wait, timeout, grace, is_ending=True))
 
