@@ -14,6 +14,7 @@ import httpx
 
 from rate_envelope_queue import (
     AsyncContext,
+    Context,
     DeadlineExceeded,
     Decision,
     Envelope,
@@ -83,7 +84,7 @@ class Courier:
             raise RefusedError(response)
 
 
-def decide(ctx: AsyncContext, envelope: Envelope[Hook], error: BaseException) -> Decision:
+def decide(ctx: Context, envelope: Envelope[Hook], error: BaseException) -> Decision:
     """The failure hook: what may be better later is tried again, in the receiver's own time if it names one."""
     match error:
         case RefusedError(status=status) if status != 429 and status < 500:

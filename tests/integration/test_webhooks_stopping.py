@@ -37,6 +37,7 @@ class TestStopping:
                 stop = asyncio.create_task(here.deliveries.stop())
                 refused = await here.post("4")
                 assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+                assert (await here.post("5", host="http://192.0.2.1/")).status_code == 503, "a new host"
                 assert (await here.client.post("/dead-letters/0/retry")).status_code == 503
                 assert len(await here.dead_letters()) == 1
                 released.set()
