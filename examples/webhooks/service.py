@@ -9,7 +9,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, HttpUrl
 
-from rate_envelope_queue import CapacityExceededError, QueueNotRunningError
+from rate_envelope_queue import CapacityExceededError, DeadLetter, QueueNotRunningError
 
 from .deliver import Hook
 from .deliveries import Deliveries, SupersededError
@@ -42,17 +42,7 @@ def create_app(deliveries: Deliveries) -> FastAPI:
 
     @app.get("/dead-letters")
     async def dead_letters() -> list[dict[str, Any]]:
-        return [
-            {
-                "index": index,
-                "hook": asdict(letter.envelope.payload),
-                "reason": letter.reason,
-                "error": letter.error,
-                "attempts": letter.attempts,
-                "at": letter.at_utc,
-            }
-            for index, letter in deliveries.dead_letters().items()
-        ]
+        return [_shown(index, letter) for index, letter in deliveries.dead_letters().items()]
 
     @app.post("/dead-letters/{index}/retry", status_code=202)
     async def retry(index: int) -> dict[str, Any]:
@@ -64,6 +54,17 @@ def create_app(deliveries: Deliveries) -> FastAPI:
             raise HTTPException(409, str(error)) from None
 
     return app
+
+
+def _shown(index: int, letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "index": index,
+        "hook": asdict(letter.envelope.payload),
+        "reason": letter.reason,
+        "error": letter.error,
+        "attempts": letter.attempts,
+        "at": letter.at_utc,
+    }
 
 
 async def _unavailable(request: Request, error: Exception) -> JSONResponse:
