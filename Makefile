@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench soak clean
+.PHONY: demo webhooks test check bench soak clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -13,6 +13,9 @@ $(READY): pyproject.toml
 
 demo: $(READY)  ## deliver a folder of mail over real SMTP (DIR=folder takes your own)
 	$(BIN)/python -m examples.mailroom $(if $(DIR),--dir "$(DIR)")
+
+webhooks: $(READY)  ## deliver 2,000 webhooks through a FastAPI service to a receiver that refuses and hangs
+	$(BIN)/python -m examples.webhooks
 
 test: $(READY)  ## everything: lint, types, all tests, coverage of the core
 	$(BIN)/ruff format --check .

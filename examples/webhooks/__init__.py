@@ -1,0 +1,1 @@
+"""A web service that delivers webhooks with AsyncEnvelopeQueues; run the demo with `python -m examples.webhooks`."""
