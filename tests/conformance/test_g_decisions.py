@@ -115,7 +115,7 @@ def test_g56_retry_after_nothing_means_a_second(h):
 def test_g57_completion_order_of_mixed_decisions(h):
     """G57: five envelopes, 1 worker: ok; retry_after 3; ok; retry_after 2; retry_now -> completion order 1, 3, 5, 4,
     2."""
-    stretch = 1 if h.kind == "simulated" else 5  # so that a stall between two runs cannot turn their due times round
+    stretch = 1 if h.is_virtual else 5  # so that a stall between two runs cannot turn their due times round
     decisions = {2: retry_after(h.s(3 * stretch)), 4: retry_after(h.s(2 * stretch)), 5: retry_now()}
 
     def invoke(ctx, envelope):

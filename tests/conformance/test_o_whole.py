@@ -207,6 +207,7 @@ def test_o99_what_is_returned_is_freed(h: Harness, how: str, delay: float) -> No
         assert envelope in queue.terminate().returned
         h.queues.remove(queue)
         del queue  # its last report names what it returned
+        h.pass_time(0.1)  # its workers leave
         gc.collect()  # a queue itself may be a cycle
     del envelope
     h.until(lambda: watched.alive() == [])
@@ -292,6 +293,7 @@ def test_o99_a_run_cancelled_by_terminate_is_freed(h: Harness) -> None:
         future.result(timeout=60)
     h.queues.remove(queue)
     del queue, report, future
+    h.pass_time(0.1)  # its workers leave
     gc.collect()  # a queue itself may be a cycle
     h.until(lambda: watched.alive() == [])
 
