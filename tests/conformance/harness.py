@@ -20,6 +20,8 @@ PATIENCE = 20.0  # seconds after which a condition has failed
 
 threads_only = pytest.mark.parametrize("h", ["threads"], indirect=True)
 simulated_only = pytest.mark.parametrize("h", ["simulated"], indirect=True)
+virtual_only = pytest.mark.parametrize("h", ["simulated", "asyncio"], indirect=True)
+concurrent_only = pytest.mark.parametrize("h", ["threads", "asyncio", "uvloop"], indirect=True)
 loops_only = pytest.mark.parametrize("h", ["asyncio", "uvloop"], indirect=True)
 real_loops_only = pytest.mark.parametrize("h", ["real asyncio", "uvloop"], indirect=True)
 

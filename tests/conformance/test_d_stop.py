@@ -19,7 +19,7 @@ from rate_envelope_queue import (
     retry_with_backoff,
 )
 
-from .harness import Gate, Harness, cooperative_only, threads_only
+from .harness import Gate, Harness, concurrent_only, cooperative_only
 
 DRAIN, STOP = StopMode.DRAIN, StopMode.STOP
 MODES = [pytest.param(DRAIN, id="DRAIN"), pytest.param(STOP, id="STOP")]
@@ -752,7 +752,7 @@ def test_d_stopped_means_that_nothing_runs(h: Harness) -> None:
     assert queue.stats().running == 0
 
 
-@threads_only
+@concurrent_only
 def test_d_stop_returns_while_another_start_waits(h: Harness) -> None:
     """D (CONTRACT 7): a queue may be started again the moment that stop has returned."""
     queue = h.queue(workers=4)

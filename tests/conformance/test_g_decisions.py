@@ -19,7 +19,7 @@ from rate_envelope_queue import (
 from rate_envelope_queue.decision import DecisionKind
 from rate_envelope_queue.workqueue import ExponentialBackoff
 
-from .harness import simulated_only
+from .harness import virtual_only
 from .running import Seen, ample, fails_times, finish, gaps, marks, raises, run, started
 
 
@@ -270,7 +270,7 @@ class AsksFor(RetryEnvelope):
         self.after = after
 
 
-@simulated_only
+@virtual_only
 @pytest.mark.parametrize("span", [2, 2.0, timedelta(seconds=2)], ids=repr)
 def test_g61_a_subclass_of_retry_envelope_that_sets_its_time(h, span):
     """G61: RetryEnvelope(after=...) -> retried after that time, also when a subclass sets it: seconds or timedelta."""

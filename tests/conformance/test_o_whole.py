@@ -23,7 +23,7 @@ from rate_envelope_queue import (
 )
 from rate_envelope_queue.testing import SimulatedEnvelopeQueue
 
-from .harness import Harness, threads_only
+from .harness import Harness, concurrent_only, threads_only
 
 
 class Payload:
@@ -302,7 +302,7 @@ def open_files() -> list[str]:
     return os.listdir("/proc/self/fd")
 
 
-@threads_only
+@concurrent_only
 @pytest.mark.parametrize("workers", [1, 4])
 def test_o100_a_thousand_restarts_leave_no_thread_and_no_file(h: Harness, workers: int) -> None:
     """O100: 1,000 restarts of one queue leave no thread and no file descriptor, whatever way each stop is made."""

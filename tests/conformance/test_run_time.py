@@ -7,7 +7,7 @@ import pytest
 from rate_envelope_queue import DeadlineExceeded, Envelope, retry_now
 from rate_envelope_queue.schedules import cron, every, fixed_rate
 
-from .harness import cooperative_only, simulated_only
+from .harness import cooperative_only, virtual_only
 from .running import ample, finish, gaps, marks, run, started, widen
 
 
@@ -73,7 +73,7 @@ def test_3_fixed_rate_keeps_its_grid(h):
     assert times[2] - began == h.about(8)
 
 
-@simulated_only
+@virtual_only
 def test_3_fixed_rate_catches_up_once(h):
     """3: after a pause of the machine there is one catch-up run, never a burst, and then the grid goes on."""
 
@@ -88,7 +88,7 @@ def test_3_fixed_rate_catches_up_once(h):
     assert [at for at, _ in h.log] == [pytest.approx(at) for at in (0, 1, 4.5, 5, 6, 7)]
 
 
-@simulated_only
+@virtual_only
 def test_3_a_periodic_catches_up_once_after_a_stop(h):
     """3: after a time in which the queue was stopped, one catch-up run and not one per period missed."""
     queue = started(h)
@@ -101,7 +101,7 @@ def test_3_a_periodic_catches_up_once_after_a_stop(h):
     assert (h.times("run"), h.times("rate")) == ([0, pytest.approx(10.5)], [0, pytest.approx(10.5)])
 
 
-@simulated_only
+@virtual_only
 def test_3_cron_runs_first_at_its_next_time(h):
     """3: `cron("...")`: the first run is at its next time, not at once."""
     queue = started(h)
