@@ -9,8 +9,8 @@ import pytest
 
 from rate_envelope_queue import Cancelled, Envelope, QueueState, QueueStateError
 
-from .aio_harness import LoopHarness
-from .bridge import PlainAsyncQueue, wait_for
+from .awaiting import new_queue
+from .bridge import wait_for
 from .harness import loops_only
 from .running import raises
 
@@ -19,11 +19,6 @@ pytestmark = loops_only
 
 def value(ctx, envelope):
     return envelope.payload
-
-
-def new_queue(h: LoopHarness, **options) -> PlainAsyncQueue:
-    """A queue whose calls are awaited, not started; terminated when the test is over."""
-    return h.queue(**options).real
 
 
 def test_is_an_asyncio_future_of_the_running_loop(h):
