@@ -326,8 +326,8 @@ def test_9_keyboard_interrupt_while_others_wait(new_loop):
 
 @pytest.mark.xfail(reason=LOST)
 def test_9_keyboard_interrupt_while_effects_are_delivered(new_loop):
-    """9: Ctrl-C while a worker delivers what followed a run, here in a log handler of the service's: it is raised to
-    the loop; the envelope that the worker had taken runs, and the queue has as many workers as before."""
+    """9: Ctrl-C while a worker delivers what followed a run is raised to the loop; the envelope that the worker had
+    taken runs, and the queue has as many workers as before."""
     loop = new_loop()
     queue = queue_on(loop, workers=1)
     bury, interrupts = queue._delivery._actions[effects.DEAD], [KeyboardInterrupt]
