@@ -1,16 +1,54 @@
-"""The fixture `h`: every test of the suite that takes it runs on every driver."""
+"""The fixture `h`: every test of the suite that takes it runs on every driver, unless it is marked otherwise."""
 
 from __future__ import annotations
 
+import asyncio
+import importlib.util
 from collections.abc import Iterator
 
 import pytest
 
-from .harness import HARNESSES, Harness
+from .aio_harness import AsyncioHarness, LoopHarness, RealAsyncioHarness, StubbornHarness, UvloopHarness
+from .harness import Harness, SimulatedHarness, ThreadsHarness
+
+KINDS = (SimulatedHarness, ThreadsHarness, AsyncioHarness, StubbornHarness, RealAsyncioHarness, UvloopHarness)
+HARNESSES: dict[str, type[Harness]] = {harness.kind: harness for harness in KINDS}
+USUAL = ["simulated", "threads", "asyncio", "uvloop"]
+HAS_UVLOOP = importlib.util.find_spec("uvloop") is not None
 
 
-@pytest.fixture(params=list(HARNESSES))
-def h(request: pytest.FixtureRequest) -> Iterator[Harness]:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test on every kind, unless a mark names those that it is for."""
+    marked = {mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")}
+    if "h" in metafunc.fixturenames and "h" not in marked:
+        metafunc.parametrize("h", USUAL, indirect=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run the test itself on the loop, where its harness has one."""
+    harness = pyfuncitem.funcargs.get("h")
+    if not isinstance(harness, LoopHarness):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    harness.run_test(pyfuncitem.obj, {name: pyfuncitem.funcargs[name] for name in names})
+    return True
+
+
+@pytest.fixture(scope="session")
+def uvloop_is_warm() -> None:
+    """The first loop of uvloop opens a pipe that stays."""
+    if HAS_UVLOOP:
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(asyncio.sleep(0))
+
+
+@pytest.fixture
+def h(request: pytest.FixtureRequest, uvloop_is_warm: None) -> Iterator[Harness]:
+    if request.param == "uvloop" and not HAS_UVLOOP:
+        pytest.skip("uvloop is not installed")
     harness = HARNESSES[request.param]()
     yield harness
     harness.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,26 @@ PATIENCE = 20.0  # seconds after which a condition has failed
 
 threads_only = pytest.mark.parametrize("h", ["threads"], indirect=True)
 simulated_only = pytest.mark.parametrize("h", ["simulated"], indirect=True)
+virtual_only = pytest.mark.parametrize("h", ["simulated", "asyncio"], indirect=True)
+concurrent_only = pytest.mark.parametrize("h", ["threads", "asyncio", "uvloop"], indirect=True)
+loops_only = pytest.mark.parametrize("h", ["asyncio", "uvloop"], indirect=True)
+real_loops_only = pytest.mark.parametrize("h", ["real asyncio", "uvloop"], indirect=True)
+
+
+def cooperative_only(*, see: str) -> pytest.MarkDecorator:
+    """For a test whose handlers learn from `ctx.wait()` that their time is up, and go on.
+
+    A coroutine is cancelled there. So on asyncio the test is run with handlers that catch that ("stubborn"), and *see*
+    is the module that says what holds for those that do not.
+    """
+    assert Path(__file__).with_name(f"{see}.py").exists(), f"there is no {see}"
+    return pytest.mark.parametrize("h", ["simulated", "threads", "stubborn"], indirect=True)
+
+
+def blocking_only(reason: str) -> pytest.MarkDecorator:
+    """For a test of what only queues have whose calls block; *reason* says what."""
+    assert reason
+    return pytest.mark.parametrize("h", ["simulated", "threads"], indirect=True)
 
 
 class Harness:
@@ -26,6 +47,7 @@ class Harness:
 
     kind = ""
     unit = 1.0
+    is_virtual = False  # time passes only when the test says so, and exactly
 
     def __init__(self) -> None:
         self.log: list[tuple[float, Any]] = []
@@ -76,8 +98,8 @@ class Harness:
         return gate
 
     def about(self, seconds: float) -> About:
-        """Equal to an instant or a span that is *seconds*: exactly when simulated, never early on threads."""
-        return About(seconds, 1e-6 if self.kind == "simulated" else SLACK)
+        """Equal to an instant or a span that is *seconds*: exactly in virtual time, never early in real time."""
+        return About(seconds, 1e-6 if self.is_virtual else SLACK)
 
     def now(self) -> float:
         """Test seconds since this harness was made."""
@@ -88,12 +110,32 @@ class Harness:
         raise NotImplementedError
 
     def until(self, condition: Callable[[], Any], timeout: float = PATIENCE) -> None:
-        """Let time go by until *condition* holds; fail after *timeout* (threads: real seconds)."""
+        """Let time go by until *condition* holds; fail after *timeout* (in real time: real seconds)."""
         raise NotImplementedError
+
+    def until_virtually(self, condition: Callable[[], Any], timeout: float) -> None:
+        """`until` in virtual time."""
+        ends_at = self.now() + timeout
+        while not condition():
+            assert self.now() < ends_at, f"not so within {timeout} virtual seconds; log: {self.log}"
+            self.pass_time(self._step())
+
+    def _step(self) -> float:
+        """Up to the next due time when nothing runs, else a short step."""
+        entries = [entry for queue in self.queues for entry in queue.snapshot()]
+        due = [entry.due_in for entry in entries if entry.phase == "delayed"]
+        return max(0.01, min(due)) if due and len(due) == len(entries) else 0.01
 
     def work(self, ctx: Any, seconds: float) -> None:
         """Occupy the worker for *seconds*, whatever the context says."""
         raise NotImplementedError
+
+    def hold(self, ctx: Any, is_over: Callable[[], bool]) -> None:
+        """Occupy the worker until *is_over*, which is looked at after every `let_go` at the latest."""
+        raise NotImplementedError
+
+    def let_go(self) -> None:
+        """Have `hold` look again."""
 
     def await_stop(self, ctx: Any) -> None:
         """Occupy the worker until a stop has begun."""
@@ -131,6 +173,7 @@ class SimulatedHarness(Harness):
     """Virtual time: nothing moves unless the test says so."""
 
     kind = "simulated"
+    is_virtual = True
 
     def __init__(self) -> None:
         from rate_envelope_queue.testing import VirtualClock
@@ -153,19 +196,14 @@ class SimulatedHarness(Harness):
             self.queues[0].advance(seconds)
 
     def until(self, condition: Callable[[], Any], timeout: float = PATIENCE) -> None:
-        ends_at = self.now() + timeout
-        while not condition():
-            assert self.now() < ends_at, f"not so within {timeout} virtual seconds; log: {self.log}"
-            self.pass_time(self._step())
-
-    def _step(self) -> float:
-        """Up to the next due time when nothing runs, else a short step."""
-        entries = [entry for queue in self.queues for entry in queue.snapshot()]
-        due = [entry.due_in for entry in entries if entry.phase == "delayed"]
-        return max(0.01, min(due)) if due and len(due) == len(entries) else 0.01
+        self.until_virtually(condition, timeout)
 
     def work(self, ctx: Any, seconds: float) -> None:
         ctx.queue.clock.sleep(seconds)
+
+    def hold(self, ctx: Any, is_over: Callable[[], bool]) -> None:
+        while not is_over():
+            ctx.queue.clock.sleep(0.001)
 
     def in_background(self, call: Callable[[], Any]) -> Handle:
         from rate_envelope_queue import Envelope
@@ -190,6 +228,7 @@ class ThreadsHarness(Harness):
     def __init__(self) -> None:
         super().__init__()
         self.started_at = time.monotonic()
+        self.turn = threading.Condition()
 
     def _make(self, name: str, options: dict[str, Any]) -> Any:
         from rate_envelope_queue import EnvelopeQueue
@@ -212,6 +251,14 @@ class ThreadsHarness(Harness):
     def work(self, ctx: Any, seconds: float) -> None:
         self.over.wait(self.s(seconds))
 
+    def hold(self, ctx: Any, is_over: Callable[[], bool]) -> None:
+        with self.turn:
+            self.turn.wait_for(is_over)
+
+    def let_go(self) -> None:
+        with self.turn:
+            self.turn.notify_all()
+
     def in_background(self, call: Callable[[], Any]) -> Handle:
         handle = Handle(self, call)
         threading.Thread(target=handle.run, name="beside the test", daemon=True).start()
@@ -232,11 +279,7 @@ class Gate:
         with self._counting:
             self.waiting += 1
         try:
-            if self._harness.kind == "threads":
-                self._opened.wait()
-            else:
-                while not self._opened.is_set():
-                    ctx.queue.clock.sleep(0.001)
+            self._harness.hold(ctx, self._opened.is_set)
         finally:
             with self._counting:
                 self.waiting -= 1
@@ -244,6 +287,7 @@ class Gate:
     def open(self) -> None:
         """Let go whoever waits or will wait."""
         self._opened.set()
+        self._harness.let_go()
 
 
 class Handle:
@@ -308,6 +352,3 @@ def check_ledger(queue: Any) -> None:
 def is_shared(thread: threading.Thread) -> bool:
     """Whether *thread* belongs to the process and not to one queue: the watchdog, started once when first needed."""
     return "watchdog" in thread.name
-
-
-HARNESSES: dict[str, type[Harness]] = {"simulated": SimulatedHarness, "threads": ThreadsHarness}

@@ -40,12 +40,12 @@ class Seen:
 
 def ample(h: Harness, seconds: float) -> float:
     """A deadline that is not meant to pass: exact in virtual time, far too long on a machine that may stall."""
-    return seconds if h.kind == "simulated" else 30.0
+    return seconds if h.is_virtual else 30.0
 
 
 def widen(h: Harness) -> None:
     """Let a test second take longer on threads: for tests in which a run must start well before a short deadline."""
-    if h.kind == "threads":
+    if not h.is_virtual:
         h.unit = 0.2
 
 

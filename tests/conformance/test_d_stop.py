@@ -19,7 +19,7 @@ from rate_envelope_queue import (
     retry_with_backoff,
 )
 
-from .harness import Gate, Harness, threads_only
+from .harness import Gate, Harness, concurrent_only, cooperative_only
 
 DRAIN, STOP = StopMode.DRAIN, StopMode.STOP
 MODES = [pytest.param(DRAIN, id="DRAIN"), pytest.param(STOP, id="STOP")]
@@ -116,7 +116,7 @@ def test_d25_drain_with_periodics(h: Harness) -> None:
     runs = queue.stats().runs_started
     h.pass_time(6)
     assert queue.stats().runs_started == runs
-    if h.kind == "simulated":
+    if h.is_virtual:
         assert h.labels() == ["two", "three"]
 
 
@@ -422,6 +422,7 @@ def test_d29_no_timeout_cancels_no_context(h: Harness) -> None:
     assert seen == [False, (True, False, False, False)] * 2
 
 
+@cooperative_only(see="test_asyncio_cancelling")
 def test_d29_drain_becomes_stop_at_its_timeout(h: Harness) -> None:
     """D29 (CONTRACT 7): DRAIN at its timeout becomes STOP; what was ready is kept."""
     queue = h.queue()
@@ -593,6 +594,7 @@ def test_d_terminate_returns_what_a_stop_kept(h: Harness) -> None:
     assert queue.terminate().returned == (envelope,)
 
 
+@cooperative_only(see="test_asyncio_cancelling")
 def test_d_terminate_waits_without_limit(h: Harness) -> None:
     """D (CONTRACT 7): terminate with timeout=None waits for what runs; a handler that returns has succeeded."""
     queue = h.queue()
@@ -750,7 +752,7 @@ def test_d_stopped_means_that_nothing_runs(h: Harness) -> None:
     assert queue.stats().running == 0
 
 
-@threads_only
+@concurrent_only
 def test_d_stop_returns_while_another_start_waits(h: Harness) -> None:
     """D (CONTRACT 7): a queue may be started again the moment that stop has returned."""
     queue = h.queue(workers=4)

@@ -6,6 +6,7 @@ import pytest
 
 from rate_envelope_queue import DeadlineExceeded, Envelope
 
+from .harness import cooperative_only
 from .running import ample, finish, marks, run, started, widen
 
 
@@ -41,6 +42,7 @@ def test_e35_the_interval_counts_from_the_end_of_a_slow_run(h):
     assert sum(at - began < 8 for at, _ in h.log) <= 3
 
 
+@cooperative_only(see="test_asyncio_deadlines")
 def test_e36_a_deadline_ends_the_wait_of_a_handler(h):
     """E36: one-off, deadline 1 s, handler waits on ctx or 2 s -> the 2 s branch never taken."""
     widen(h)
@@ -72,6 +74,7 @@ def test_e37_invoke_does_not_start_after_a_before_hook_overslept(h):
     assert (queue.stats().runs_failed, queue.stats().dropped) == (1, 1)
 
 
+@cooperative_only(see="test_asyncio_deadlines")
 @pytest.mark.parametrize(("deadline", "budget"), [(None, 0.8), (10, 5), (1, 0.8), (0.5, 0.5)])
 def test_e38_the_budget_of_a_before_hook(h, deadline, budget):
     """E38: hook budget: no deadline 0.8 s; deadline 10 s -> 5 s; deadline 1 s -> 0.8 s and never past the deadline."""
@@ -95,6 +98,7 @@ def test_e38_the_budget_of_a_before_hook(h, deadline, budget):
     assert [type(error) for error in errors] == [DeadlineExceeded]
 
 
+@cooperative_only(see="test_asyncio_deadlines")
 @pytest.mark.parametrize("hook", ["after_hook", "success_hook"])
 @pytest.mark.parametrize(("deadline", "budget"), [(None, 0.8), (10, 5), (2, 1), (1, 0.8)])
 def test_e38_the_budget_of_an_after_or_success_hook(h, hook, deadline, budget):
@@ -112,6 +116,7 @@ def test_e38_the_budget_of_an_after_or_success_hook(h, hook, deadline, budget):
     assert queue.stats().succeeded == 1
 
 
+@cooperative_only(see="test_asyncio_deadlines")
 @pytest.mark.parametrize("hook", ["after_hook", "success_hook"])
 def test_e38_after_and_success_hooks_never_outlive_the_deadline(h, hook):
     """E38: deadline 1 s -> 0.8 s and never past the deadline: 0.3 s are left after a handler that took 0.7 s."""
@@ -126,6 +131,7 @@ def test_e38_after_and_success_hooks_never_outlive_the_deadline(h, hook):
     assert h.log[0][0] - began == h.about(1)
 
 
+@cooperative_only(see="test_asyncio_deadlines")
 def test_e38_the_two_settings_of_the_hook_budget(h):
     """E38: hook budget is max(hook_timeout_fraction * deadline, hook_timeout_floor), both as the queue was given
     them."""
@@ -141,6 +147,7 @@ def test_e38_the_two_settings_of_the_hook_budget(h):
     assert [times[1] - times[0], times[3] - times[2]] == [h.about(2), h.about(0.5)]
 
 
+@cooperative_only(see="test_asyncio_deadlines")
 def test_e39_a_before_hook_that_uses_up_its_budget_costs_one_cycle(h):
     """E39: periodic 1 s, before hook waits for its context in cycle 1 -> ends at 0.8 s, invoke not called; cycle 2
     starts 1 s after that and runs."""
@@ -162,6 +169,7 @@ def test_e39_a_before_hook_that_uses_up_its_budget_costs_one_cycle(h):
     assert h.times("before")[1] - ended == h.about(1)
 
 
+@cooperative_only(see="test_asyncio_deadlines")
 def test_e40_a_handler_that_returns_late_has_succeeded(h):
     """E40: thread handler returns late -> success, late counted, after and success hooks run."""
     widen(h)
@@ -182,6 +190,7 @@ def test_e40_a_handler_that_returns_late_has_succeeded(h):
     assert (stats.late, stats.succeeded, stats.runs_succeeded, stats.runs_failed) == (1, 1, 1, 0)
 
 
+@cooperative_only(see="test_asyncio_deadlines")
 def test_e40_the_hooks_after_a_late_success_get_a_fresh_floor(h):
     """E40: after a late success, after and success hooks get a fresh floor."""
     widen(h)
@@ -197,7 +206,7 @@ def test_e40_the_hooks_after_a_late_success_get_a_fresh_floor(h):
     floor = ample(h, 0.8)
     assert [done for done, _ in h.labels()] == [False, False]
     assert all(0 < left <= floor for _, left in h.labels())
-    if h.kind == "simulated":
+    if h.is_virtual:
         assert [left for _, left in h.labels()] == [pytest.approx(0.8)] * 2
 
 
@@ -207,6 +216,7 @@ def test_e40_a_success_in_time_is_not_late(h):
     assert (queue.stats().succeeded, queue.stats().late) == (1, 0)
 
 
+@cooperative_only(see="test_asyncio_deadlines")
 def test_e40_a_late_periodic_goes_on(h):
     """E40: a late run of a periodic is a success, counted as late, and the next one follows."""
 
@@ -242,6 +252,7 @@ def test_e41_the_failure_hook_of_a_timed_out_one_off_has_a_live_context(h):
     assert 0 < left <= ample(h, 0.8)
 
 
+@cooperative_only(see="test_asyncio_deadlines")
 @pytest.mark.parametrize(("deadline", "budget"), [(None, 0.8), (1, 0.8), (10, 5)])
 def test_e41_the_failure_hook_has_a_budget_of_its_own(h, deadline, budget):
     """E41: the failure hook has a budget of its own, which starts when the hook starts, whatever the deadline left."""

@@ -21,7 +21,7 @@ from rate_envelope_queue.schedules import fixed_rate
 from rate_envelope_queue.testing import SimulatedEnvelopeQueue, VirtualClock
 from rate_envelope_queue.workqueue import ExponentialBackoff, WorkQueue
 
-from .harness import Harness, threads_only
+from .harness import Harness, concurrent_only, threads_only
 
 PATIENCE = 10.0
 VARIABLE: contextvars.ContextVar[Any] = contextvars.ContextVar("variable", default=None)
@@ -383,7 +383,7 @@ class FailingClock:
         raise NotImplementedError
 
 
-@threads_only
+@concurrent_only
 def test_a_clock_that_raises_ends_no_worker(h: Harness) -> None:
     """CONTRACT 9: a clock that raises once, while a worker settles a run, ends neither the worker nor the queue."""
     clock = FailingClock()

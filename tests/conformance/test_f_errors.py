@@ -6,6 +6,7 @@ import pytest
 
 from rate_envelope_queue import Cancelled, Envelope, StopEnvelope
 
+from .harness import cooperative_only
 from .running import Seen, marks, marks_and_raises, raises, run_once, started
 
 
@@ -156,6 +157,7 @@ def end(queue, how):
     return queue.stop(timeout=0).kept
 
 
+@cooperative_only(see="test_asyncio_cancelling")
 @pytest.mark.parametrize("periodic", [False, True], ids=["one-off", "periodic"])
 @pytest.mark.parametrize("how", ["terminate", "stop(timeout=0)"])
 @pytest.mark.parametrize("place", ["before_hook", "before_hook returns", "invoke"])
@@ -190,6 +192,7 @@ def test_f50_a_run_that_waits_on_its_context_is_cancelled(h, place, how, periodi
     assert seen.failed == []
 
 
+@cooperative_only(see="test_asyncio_cancelling")
 @pytest.mark.parametrize("how", ["terminate", "stop(timeout=0)"])
 @pytest.mark.parametrize("place", ["after_hook", "success_hook"])
 def test_f50_a_periodic_whose_later_hook_waits_ends_after_one_cycle(h, place, how):
@@ -210,6 +213,7 @@ def test_f50_a_periodic_whose_later_hook_waits_ends_after_one_cycle(h, place, ho
     assert (queue.stats().runs_started, queue.stats().runs_succeeded) == (1, 1)
 
 
+@cooperative_only(see="test_asyncio_cancelling")
 @pytest.mark.parametrize("how", ["terminate", "stop(timeout=0)"])
 def test_f50_a_failure_hook_that_waits_still_decides(h, how):
     """F50: terminate(), or stop(timeout=0), while a failure hook waits on its context -> the hook wakes, and the run

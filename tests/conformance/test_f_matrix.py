@@ -6,6 +6,7 @@ import pytest
 
 from rate_envelope_queue import Envelope, StopEnvelope
 
+from .harness import cooperative_only
 from .running import marks, marks_and_raises, run_once
 
 BEFORE = ["ok", "error", "stop"]
@@ -23,9 +24,9 @@ MIDDLE = {
 }
 
 
-def expected(before, invoke, after, periodic):
+def expected(before, invoke, after, periodic, middle=MIDDLE):
     """The calls in order, how the run ended, and the entry's outcome (None: the periodic goes on)."""
-    calls, ended, after_is_called = MIDDLE[before, invoke]
+    calls, ended, after_is_called = middle[before, invoke]
     calls = list(calls)
     if after != "none" and after_is_called:
         calls.append("after")
@@ -64,6 +65,7 @@ def test_f51_the_table_is_whole():
     assert set(MIDDLE) == {(before, invoke) for before in BEFORE for invoke in INVOKE}
 
 
+@cooperative_only(see="test_asyncio_matrix")
 @pytest.mark.parametrize("periodic", [False, True], ids=["one-off", "periodic"])
 @pytest.mark.parametrize("after", AFTER, ids=lambda ending: f"after {ending}")
 @pytest.mark.parametrize("invoke", INVOKE, ids=lambda ending: f"invoke {ending}")

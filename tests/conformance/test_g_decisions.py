@@ -19,7 +19,7 @@ from rate_envelope_queue import (
 from rate_envelope_queue.decision import DecisionKind
 from rate_envelope_queue.workqueue import ExponentialBackoff
 
-from .harness import simulated_only
+from .harness import virtual_only
 from .running import Seen, ample, fails_times, finish, gaps, marks, raises, run, started
 
 
@@ -115,7 +115,7 @@ def test_g56_retry_after_nothing_means_a_second(h):
 def test_g57_completion_order_of_mixed_decisions(h):
     """G57: five envelopes, 1 worker: ok; retry_after 3; ok; retry_after 2; retry_now -> completion order 1, 3, 5, 4,
     2."""
-    stretch = 1 if h.kind == "simulated" else 5  # so that a stall between two runs cannot turn their due times round
+    stretch = 1 if h.is_virtual else 5  # so that a stall between two runs cannot turn their due times round
     decisions = {2: retry_after(h.s(3 * stretch)), 4: retry_after(h.s(2 * stretch)), 5: retry_now()}
 
     def invoke(ctx, envelope):
@@ -270,7 +270,7 @@ class AsksFor(RetryEnvelope):
         self.after = after
 
 
-@simulated_only
+@virtual_only
 @pytest.mark.parametrize("span", [2, 2.0, timedelta(seconds=2)], ids=repr)
 def test_g61_a_subclass_of_retry_envelope_that_sets_its_time(h, span):
     """G61: RetryEnvelope(after=...) -> retried after that time, also when a subclass sets it: seconds or timedelta."""

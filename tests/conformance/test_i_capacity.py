@@ -8,7 +8,7 @@ import pytest
 
 from rate_envelope_queue import CapacityExceededError, Envelope, QueueStateError, StopMode, retry_after
 
-from .harness import Harness, threads_only
+from .harness import Harness, concurrent_only
 
 
 def noop(ctx: Any, envelope: Any) -> None: ...
@@ -281,7 +281,7 @@ def test_i69_a_stop_ends_the_wait(h: Harness, mode: StopMode) -> None:
     assert queue.stats().accepted == 1
 
 
-@threads_only
+@concurrent_only
 def test_i69_many_waiters_all_get_through(h: Harness) -> None:
     """I69: 20 threads that wait for room in a queue of 2 all get it; occupancy is never over the capacity."""
     queue = h.queue(capacity=2, workers=2)

@@ -319,7 +319,7 @@ def test_replaced_by_a_periodic_a_join_is_done(h: Harness) -> None:
     queue.start()
     queue.send(keyed(h, "once"), delay=h.s(1000))
     queue.send(keyed(h, "often", interval=h.s(2000)))
-    assert queue.join(timeout=20 if h.kind == "threads" else 1)
+    assert queue.join(timeout=1 if h.is_virtual else 20)
 
 
 @pytest.mark.parametrize("duplicates", ["keep", "replace"])

@@ -9,7 +9,9 @@ import pytest
 
 from rate_envelope_queue import CapacityExceededError, Envelope, QueueNotRunningError, QueueState
 
-from .harness import Harness
+from .harness import Harness, blocking_only
+
+pytestmark = blocking_only("an Executor blocks whoever asks for a result: AsyncEnvelopeQueue has none")
 
 
 def fail(*args: Any) -> None:

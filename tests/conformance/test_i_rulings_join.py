@@ -116,7 +116,7 @@ def test_returns_after_the_dead_letters(h: Harness) -> None:
         raise ZeroDivisionError
 
     queue.start()
-    for round_ in range(50 if h.kind == "threads" else 3):
+    for round_ in range(3 if h.is_virtual else 50):
         queue.send(Envelope(invoke, failure_hook=lambda *_: drop()))
         assert queue.join() is True
         assert len(queue.dead_letters()) == round_ + 1
@@ -126,7 +126,7 @@ def test_returns_after_the_futures(h: Harness) -> None:
     """70a join: returns after the futures of what it waited for were resolved and their callbacks called."""
     queue = h.queue(workers=4)
     queue.start()
-    for number in range(50 if h.kind == "threads" else 3):
+    for number in range(3 if h.is_virtual else 50):
         future = queue.submit(Envelope(h.handler(), payload=number))
         future.add_done_callback(lambda future: h.mark(("called", future.result())))
         assert queue.join() is True
@@ -150,7 +150,7 @@ def test_returns_after_the_events(h: Harness) -> None:
         raise ZeroDivisionError
 
     queue.start()
-    for number in range(20 if h.kind == "threads" else 3):
+    for number in range(3 if h.is_virtual else 20):
         queue.send(Envelope(invoke))
         assert queue.join() is True
         assert observer.seen == number + 1
@@ -163,7 +163,7 @@ def test_stop_returns_after_the_effects(h: Harness) -> None:
     def invoke(ctx: Any, envelope: Any) -> None:
         raise ZeroDivisionError
 
-    for number in range(20 if h.kind == "threads" else 3):
+    for number in range(3 if h.is_virtual else 20):
         queue.start()
         future = queue.submit(Envelope(invoke))
         queue.stop()

@@ -11,7 +11,7 @@ from rate_envelope_queue import Envelope, StopMode
 from rate_envelope_queue.testing import VirtualClock
 from rate_envelope_queue.workqueue import TokenBucket
 
-from .harness import Harness, simulated_only
+from .harness import Harness, simulated_only, virtual_only
 
 
 def test_fifo(h: Harness) -> None:
@@ -49,7 +49,7 @@ def test_a_priority_that_comes_late(h: Harness) -> None:
     assert h.labels() == ["running", "urgent", 0, 1, 2]
 
 
-@simulated_only
+@virtual_only
 def test_ties_in_due_time(h: Harness) -> None:
     """70a order: ties in due time in the order in which they were scheduled."""
     queue = h.queue()
@@ -164,7 +164,7 @@ def test_start_rate_is_obeyed_in_drain(h: Harness) -> None:
     assert [at - began_at for at, _ in h.log] == [h.about(number) for number in range(5)]
 
 
-@simulated_only
+@virtual_only
 def test_a_token_is_reserved_for_a_live_head(h: Harness) -> None:
     """70a order: a token is reserved only for a live head: a cancelled entry costs none."""
     queue = h.queue(start_rate=1)
@@ -179,7 +179,7 @@ def test_a_token_is_reserved_for_a_live_head(h: Harness) -> None:
     assert h.log == [(0.0, "first"), (1.0, "last")]
 
 
-@simulated_only
+@virtual_only
 def test_a_token_survives_pause(h: Harness) -> None:
     """70a order: a reserved token survives pause."""
     queue = h.queue(start_rate=0.1)
@@ -193,7 +193,7 @@ def test_a_token_survives_pause(h: Harness) -> None:
     assert h.log == [(0.0, "first"), (10.0, "second")]
 
 
-@simulated_only
+@virtual_only
 def test_a_token_survives_stop(h: Harness) -> None:
     """70a order: a reserved token survives stop and start."""
     queue = h.queue(start_rate=0.1)

@@ -20,7 +20,7 @@ from rate_envelope_queue import (
     retry_now,
 )
 
-from .harness import Harness, simulated_only, threads_only
+from .harness import Harness, blocking_only, simulated_only, threads_only
 
 
 def value(ctx: Any, envelope: Any) -> Any:
@@ -42,6 +42,7 @@ def test_resolves_to_what_invoke_returned(h: Harness, payload: Any) -> None:
     assert future.exception() is None
 
 
+@blocking_only("a concurrent.futures.Future is what threads give: asyncio gives its own, see test_asyncio_futures")
 def test_is_a_concurrent_future(h: Harness) -> None:
     """70a submit: a concurrent.futures.Future from threads."""
     queue = h.queue()
@@ -228,6 +229,7 @@ def test_onto_a_key_held_by_a_periodic(h: Harness, duplicates: str) -> None:
     assert queue.clear() == [periodic]
 
 
+@blocking_only("a concurrent.futures.Future is what threads give: asyncio gives its own, see test_asyncio_futures")
 def test_running(h: Harness) -> None:
     """70a submit: the future is running while the entry runs."""
     queue, gate = h.queue(), h.gate()
@@ -269,6 +271,7 @@ def test_result_times_out_in_virtual_time(h: Harness) -> None:
     assert h.now() == 5
 
 
+@blocking_only("a concurrent.futures.Future is what threads give: asyncio gives its own, see test_asyncio_futures")
 def test_wait(h: Harness) -> None:
     """70a submit: concurrent.futures.wait takes its futures."""
     queue = h.queue()
@@ -280,6 +283,7 @@ def test_wait(h: Harness) -> None:
     assert (done, pending) == (set(futures), set())
 
 
+@blocking_only("a concurrent.futures.Future is what threads give: asyncio gives its own, see test_asyncio_futures")
 def test_as_completed(h: Harness) -> None:
     """70a submit: concurrent.futures.as_completed takes its futures."""
     queue = h.queue()
@@ -331,6 +335,7 @@ def test_cancel_of_what_waits_for_a_retry(h: Harness) -> None:
     assert future.cancelled()
 
 
+@blocking_only("a concurrent.futures.Future is what threads give: asyncio gives its own, see test_asyncio_futures")
 def test_cancel_while_it_runs(h: Harness) -> None:
     """70a submit: future.cancel() does nothing while the entry runs, nor when it has ended."""
     queue, gate = h.queue(), h.gate()
@@ -389,6 +394,7 @@ def test_cancel_frees_room(h: Harness) -> None:
     assert queue.send(Envelope(value)) == 1
 
 
+@blocking_only("a concurrent.futures.Future is what threads give: asyncio gives its own, see test_asyncio_futures")
 def test_callbacks(h: Harness) -> None:
     """70a submit: callbacks of the future are called once each, and one that raises harms nothing."""
     queue = h.queue()
@@ -406,6 +412,7 @@ def test_callbacks(h: Harness) -> None:
     assert queue.submit(Envelope(value, payload=2)).result(20) == 2
 
 
+@blocking_only("a concurrent.futures.Future is what threads give: asyncio gives its own, see test_asyncio_futures")
 def test_stop_from_a_callback(h: Harness) -> None:
     """70a submit: whoever delivers effects is inside: a stop from a future's callback is begun and provisional."""
     queue = h.queue()

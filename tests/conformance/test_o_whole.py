@@ -23,7 +23,7 @@ from rate_envelope_queue import (
 )
 from rate_envelope_queue.testing import SimulatedEnvelopeQueue
 
-from .harness import Harness, threads_only
+from .harness import Harness, concurrent_only, threads_only
 
 
 class Payload:
@@ -207,6 +207,7 @@ def test_o99_what_is_returned_is_freed(h: Harness, how: str, delay: float) -> No
         assert envelope in queue.terminate().returned
         h.queues.remove(queue)
         del queue  # its last report names what it returned
+        h.pass_time(0.1)  # its workers leave
         gc.collect()  # a queue itself may be a cycle
     del envelope
     h.until(lambda: watched.alive() == [])
@@ -292,6 +293,7 @@ def test_o99_a_run_cancelled_by_terminate_is_freed(h: Harness) -> None:
         future.result(timeout=60)
     h.queues.remove(queue)
     del queue, report, future
+    h.pass_time(0.1)  # its workers leave
     gc.collect()  # a queue itself may be a cycle
     h.until(lambda: watched.alive() == [])
 
@@ -300,7 +302,7 @@ def open_files() -> list[str]:
     return os.listdir("/proc/self/fd")
 
 
-@threads_only
+@concurrent_only
 @pytest.mark.parametrize("workers", [1, 4])
 def test_o100_a_thousand_restarts_leave_no_thread_and_no_file(h: Harness, workers: int) -> None:
     """O100: 1,000 restarts of one queue leave no thread and no file descriptor, whatever way each stop is made."""

@@ -9,9 +9,11 @@ import pytest
 
 from rate_envelope_queue import DeadlineExceeded, Envelope, retry_after
 
+from .harness import cooperative_only
 from .running import Seen, marks, run, started
 
 
+@cooperative_only(see="test_asyncio_cancelling")
 def test_3_a_handler_that_returns_under_a_cancelled_context_has_succeeded(h):
     """3: a handler that returns has succeeded, also when its context was cancelled."""
 
@@ -29,6 +31,7 @@ def test_3_a_handler_that_returns_under_a_cancelled_context_has_succeeded(h):
     assert (report.returned, queue.stats().succeeded, queue.stats().runs_cancelled) == ((), 1, 0)
 
 
+@cooperative_only(see="test_asyncio_cancelling")
 def test_3_another_error_under_a_cancelled_context_is_a_failure(h):
     """3: any other error is a failure, and its failure hook gets a context that is done."""
     found = []

@@ -9,6 +9,7 @@ import pytest
 
 from rate_envelope_queue import Envelope, InvalidEnvelopeError, logging_stamp, retry_now
 
+from .harness import blocking_only
 from .running import Seen, finish, goes_on, marks, raises, run, started
 
 
@@ -66,6 +67,7 @@ def test_2_generator_functions_are_refused_as_stamps_of_a_queue(h):
         h.queue(stamps=[generator])
 
 
+@blocking_only("a loop awaits coroutines, see test_asyncio_coroutines")
 @pytest.mark.parametrize("place", [*PLACES, "stamps"])
 @pytest.mark.parametrize(
     "function", [coroutine, partial(partial(coroutine, 1), 2), AsyncCallable(), partial(AsyncCallable(), 1)]
@@ -79,6 +81,7 @@ def test_2_coroutine_functions_are_refused(h, place, function):
     assert len(queue) == 0
 
 
+@blocking_only("a loop awaits coroutines, see test_asyncio_coroutines")
 @pytest.mark.parametrize("owner", ["queue", "envelope"])
 @pytest.mark.parametrize(
     "answer",
@@ -109,6 +112,7 @@ SHAPES = {
 }
 
 
+@blocking_only("a loop awaits coroutines, see test_asyncio_coroutines")
 @pytest.mark.parametrize("options", SHAPES.values(), ids=SHAPES)
 def test_2_a_handler_that_returns_a_coroutine_is_a_failed_run(h, options):
     """2: what a lambda hides shows when it runs: a coroutine is not awaited in a thread, so the run has failed and
@@ -127,6 +131,7 @@ def test_2_a_handler_that_returns_a_coroutine_is_a_failed_run(h, options):
     goes_on(h, queue)
 
 
+@blocking_only("a loop awaits coroutines, see test_asyncio_coroutines")
 def test_2_a_handler_that_returns_a_coroutine_asks_the_failure_hook(h):
     """2: such a run fails like any other: the failure hook decides."""
     coroutines = [coroutine()]
@@ -135,6 +140,7 @@ def test_2_a_handler_that_returns_a_coroutine_asks_the_failure_hook(h):
     assert (h.labels(), queue.stats().runs_failed, queue.stats().succeeded) == (["plain"], 1, 1)
 
 
+@blocking_only("a loop awaits coroutines, see test_asyncio_coroutines")
 @pytest.mark.parametrize("place", ["before_hook", "after_hook", "success_hook", "failure_hook"])
 def test_2_a_hook_that_returns_a_coroutine_has_failed(h, place):
     """2: a hook that returns a coroutine has not run: a before hook fails the run, another is reported."""

@@ -12,6 +12,7 @@ from rate_envelope_queue import (
     retry_now,
 )
 
+from .harness import cooperative_only
 from .running import fails_times, finish, marks, marks_and_raises, raises, run, run_once, started, widen
 
 
@@ -158,6 +159,7 @@ def test_3_deadline_exceeded_is_a_failure(h, decides):
     assert queue.stats().runs_cancelled == 0
 
 
+@cooperative_only(see="test_asyncio_deadlines")
 def test_3_a_periodic_past_its_deadline_waits_for_its_next_time(h):
     """3: deadline exceeded by a periodic: it waits for its next time."""
 

@@ -7,7 +7,7 @@ import pytest
 from rate_envelope_queue import DeadlineExceeded, Envelope, retry_now
 from rate_envelope_queue.schedules import cron, every, fixed_rate
 
-from .harness import simulated_only
+from .harness import cooperative_only, virtual_only
 from .running import ample, finish, gaps, marks, run, started, widen
 
 
@@ -55,9 +55,9 @@ def test_3_jitter_makes_later_never_earlier(h):
     queue = started(h)
     queue.send(Envelope(marks(h, "run"), schedule=every(h.s(2), jitter=h.s(1))))
     h.until(lambda: len(h.log) >= 6)
-    slack = 1e-6 if h.kind == "simulated" else 10
+    slack = 1e-6 if h.is_virtual else 10
     assert all(2 - 1e-6 <= gap <= 3 + slack for gap in gaps(h.times("run")[:6]))
-    if h.kind == "simulated":
+    if h.is_virtual:
         assert len({round(gap, 6) for gap in gaps(h.times("run"))}) > 1
 
 
@@ -68,12 +68,12 @@ def test_3_fixed_rate_keeps_its_grid(h):
     queue.send(Envelope(h.handler("run", 1), schedule=fixed_rate(h.s(4))))
     h.until(lambda: len(h.log) >= 3)
     times = h.times("run")[:3]
-    if h.kind == "simulated":
+    if h.is_virtual:
         assert times == [pytest.approx(0), pytest.approx(4), pytest.approx(8)]
     assert times[2] - began == h.about(8)
 
 
-@simulated_only
+@virtual_only
 def test_3_fixed_rate_catches_up_once(h):
     """3: after a pause of the machine there is one catch-up run, never a burst, and then the grid goes on."""
 
@@ -88,7 +88,7 @@ def test_3_fixed_rate_catches_up_once(h):
     assert [at for at, _ in h.log] == [pytest.approx(at) for at in (0, 1, 4.5, 5, 6, 7)]
 
 
-@simulated_only
+@virtual_only
 def test_3_a_periodic_catches_up_once_after_a_stop(h):
     """3: after a time in which the queue was stopped, one catch-up run and not one per period missed."""
     queue = started(h)
@@ -101,7 +101,7 @@ def test_3_a_periodic_catches_up_once_after_a_stop(h):
     assert (h.times("run"), h.times("rate")) == ([0, pytest.approx(10.5)], [0, pytest.approx(10.5)])
 
 
-@simulated_only
+@virtual_only
 def test_3_cron_runs_first_at_its_next_time(h):
     """3: `cron("...")`: the first run is at its next time, not at once."""
     queue = started(h)
@@ -177,6 +177,7 @@ def test_3_strict_deadline_leaves_what_is_in_time_alone(h):
     assert (queue.stats().succeeded, queue.stats().late) == (2, 0)
 
 
+@cooperative_only(see="test_asyncio_deadlines")
 def test_3_the_users_own_error_after_the_deadline_is_the_failure(h):
     """3: an error raised after the deadline is a failure for that error, not for the deadline."""
     widen(h)

@@ -9,7 +9,7 @@ import pytest
 
 from rate_envelope_queue import Cancelled, Envelope, QueueState
 
-from .harness import Harness
+from .harness import Harness, blocking_only
 from .sequences import FOREVER, begin, held, waits_for_its_context
 
 
@@ -172,6 +172,7 @@ def test_s20_resized_up_during_a_stop(h: Harness) -> None:
     second.open()
 
 
+@blocking_only("a concurrent.futures.Future is what threads give: asyncio gives its own, see test_asyncio_futures")
 def test_s21_stopped_from_the_callback_of_a_future(h: Harness) -> None:
     """S21: a future's callback stops the queue: the stop is begun, the report provisional; the next stop is final."""
     queue = h.queue()

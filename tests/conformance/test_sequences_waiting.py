@@ -10,7 +10,7 @@ import pytest
 
 from rate_envelope_queue import CapacityExceededError, Envelope, QueueState, QueueStateError
 
-from .harness import Harness, is_shared, threads_only
+from .harness import Harness, concurrent_only, is_shared, threads_only
 from .sequences import FOREVER, begin, held, noop
 
 
@@ -280,7 +280,7 @@ def test_s14_the_leader_is_taken_for_work(h: Harness) -> None:
     gate.open()
 
 
-@threads_only
+@concurrent_only
 def test_s14_wakes_and_due_times_meet(h: Harness) -> None:
     """S14: due times come just as sends wake the watching worker, 300 rounds: none is left lying."""
     queue = h.queue(workers=4)

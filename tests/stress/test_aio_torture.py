@@ -300,10 +300,6 @@ def test_a_hook_after_a_stop_was_swallowed_has_its_budget(loop_name: str) -> Non
     live(loop_name, plot)
 
 
-PLAIN_OWN = "the wait for a plain function leaves the cancellations that it waited through to whoever comes next"
-
-
-@pytest.mark.xfail(reason=PLAIN_OWN, strict=True)
 @pytest.mark.parametrize("cause", ["deadline", "stop"])
 def test_a_plain_function_that_raises_its_own_cancelled_error(loop_name: str, cause: str) -> None:
     """3: It is never cancelled, so its CancelledError is its own: an ordinary failure, past a deadline and a stop."""
@@ -327,7 +323,6 @@ def test_a_plain_function_that_raises_its_own_cancelled_error(loop_name: str, ca
     assert failures == [mine]
 
 
-@pytest.mark.xfail(reason=PLAIN_OWN, strict=True)
 def test_a_stamp_around_a_late_plain_function_finds_no_count(loop_name: str) -> None:
     """3: A deadline that a plain function has outlived leaves no count, which a TaskGroup would take for its own."""
     counts: list[int] = []

@@ -120,6 +120,8 @@ class Offload:
             job.future = None
             if runner is not None and job.is_done:
                 runner.job = None
+        if runner is not None and runner.is_disturbed:
+            await runner.absorb()  # those that it waited through were not for what comes next
         return job.result()
 
     def _submit(self, job: Job) -> None:

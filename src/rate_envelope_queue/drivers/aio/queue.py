@@ -286,7 +286,9 @@ class AsyncEnvelopeQueue(QueueControl):
         await self._await(waiter, None)
         crew = self._pool
         if isinstance(crew, LoopCrew) and crew.is_closed and not waiter.answer.abandoned:
-            await asyncio.wait((crew.over,), timeout=1.0)  # nothing runs any more: the tasks are about to end
+            is_here = crew.loop is asyncio.get_running_loop()
+            if is_here and not crew.over.done():
+                await asyncio.wait((crew.over,), timeout=1.0)  # nothing runs any more: the tasks are about to end
         return cast(StopReport, waiter.answer)
 
     async def join(self, timeout: Duration | None = None) -> bool:

@@ -1,0 +1,155 @@
+"""Section 7 on a loop: calls from inside a run, by the coroutine itself and by tasks that it made."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rate_envelope_queue import Envelope, QueueState, QueueStateError, StopMode, retry_now
+
+from .awaiting import PLACES, envelope_with, goes_on, ignored, new_queue
+from .bridge import wait_for
+from .harness import check_ledger, loops_only
+
+pytestmark = loops_only
+
+
+async def sends(queue, envelope):
+    assert queue.send(Envelope(ignored)) == 1
+
+
+async def sends_the_same(queue, envelope):
+    assert queue.send(envelope) == 0
+
+
+async def waits_for_room(queue, envelope):
+    assert await queue.send_wait(Envelope(ignored)) == 1
+
+
+async def starts(queue, envelope):
+    await queue.start()
+
+
+async def drains(queue, envelope):
+    report = await queue.stop(StopMode.DRAIN, wait=True)
+    assert (report.state, report.initiated_from_handler) == (QueueState.STOPPING, True)
+
+
+async def stops(queue, envelope):
+    report = await queue.stop(StopMode.STOP, wait=True, timeout=30)
+    assert (report.state, report.initiated_from_handler) == (QueueState.STOPPING, True)
+
+
+async def terminates(queue, envelope):
+    report = await queue.terminate(wait=True)
+    assert (report.state, report.initiated_from_handler) == (QueueState.STOPPING, True)
+
+
+async def joins(queue, envelope):
+    with pytest.raises(QueueStateError):
+        await queue.join()
+
+
+async def looks(queue, envelope):
+    assert queue.stats().running == 1
+    assert queue.snapshot()[0].envelope is envelope
+
+
+CALLS = [sends, sends_the_same, waits_for_room, starts, drains, stops, terminates, joins, looks]
+
+
+@pytest.mark.parametrize("in_a_task", [False, True], ids=["itself", "in a task of its own"])
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
+@pytest.mark.parametrize("place", [*PLACES, "stamp"])
+def test_7_called_from_inside(h, place, call, in_a_task):
+    """7: send, the same again, stop in each mode, start, terminate, join and stats from each hook and stamp, and from a
+    task that one of them made: no deadlock, and whoever would wait for itself is told."""
+    calls = []
+
+    async def plot():
+        queue = new_queue(h)
+
+        async def called(envelope):
+            calls.append(call)
+            await call(queue, envelope)
+            calls.append("came back")
+
+        async def inside(ctx, envelope, *error):
+            if not calls:
+                await (asyncio.create_task(called(envelope)) if in_a_task else called(envelope))
+
+        def stamp(next):
+            async def invoke(ctx, envelope):
+                await inside(ctx, envelope)
+                return await next(ctx, envelope)
+
+            return invoke
+
+        envelope = Envelope(ignored, stamps=[stamp]) if place == "stamp" else envelope_with(place, inside)
+        await queue.start()
+        queue.send(envelope)
+        while queue.stats().running or not calls:
+            await asyncio.sleep(h.s(0.01))
+        assert calls == [call, "came back"]
+        report = await queue.stop(timeout=30)
+        assert report.state is (QueueState.TERMINATED if call is terminates else QueueState.STOPPED)
+        assert report.abandoned == ()
+        check_ledger(queue)
+
+    wait_for(plot())
+
+
+@pytest.mark.parametrize("call", ["send", "stats", "cancel", "pause", "resize"])
+def test_7_plain_calls_while_the_stamps_are_folded(h, call):
+    """7: a stamp that is being folded may use the queue as it likes."""
+
+    async def plot():
+        queue = new_queue(h)
+        other = Envelope(ignored)
+
+        def stamp(next):
+            answers = {
+                "send": lambda: queue.send(other),
+                "stats": lambda: queue.stats(),
+                "cancel": lambda: queue.cancel(other),
+                "pause": lambda: (queue.pause(), queue.resume()),
+                "resize": lambda: queue.resize(2),
+            }
+            h.mark(call)
+            answers[call]()
+            return next
+
+        await queue.start()
+        assert await queue.submit(Envelope(ignored, stamps=[stamp])) is None
+        assert await queue.join(timeout=30)
+        assert h.labels() == [call]
+        await goes_on(h, queue)
+
+    wait_for(plot())
+
+
+def test_7_a_retry_that_its_hook_decides_while_it_stops_the_queue(h):
+    """7 and G: the failure hook drains the queue and asks for a retry at once: the retry runs before the stop ends."""
+
+    async def plot():
+        queue = new_queue(h)
+
+        async def fails_once(ctx, envelope):
+            h.mark(ctx.attempt)
+            if ctx.attempt == 1:
+                raise ValueError
+
+        async def failure(ctx, envelope, error):
+            await queue.stop(StopMode.DRAIN)
+            return retry_now()
+
+        await queue.start()
+        queue.send(Envelope(fails_once, failure_hook=failure))
+        while not h.log:
+            await asyncio.sleep(0)
+        report = await queue.stop()
+        assert h.labels() == [1, 2]
+        assert (report.succeeded, report.kept) == (1, ())
+
+    wait_for(plot())

@@ -1,0 +1,174 @@
+"""Contract section 2 on a loop: plain functions run in threads of the queue's own, and are never interrupted.
+
+In real time: a thread knows no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+
+import pytest
+
+from rate_envelope_queue import AsyncEnvelopeQueue, Context, DeadlineExceeded, Envelope, QueueState
+
+from .bridge import wait_for
+from .harness import check_ledger, real_loops_only
+from .running import widen
+
+pytestmark = real_loops_only
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_e40_a_plain_function_is_never_cancelled_but_late(h, strict):
+    """E40: a plain handler runs in a thread and returns late -> success, late counted, as on threads; with
+    strict_deadline a failure."""
+    widen(h)
+    found = []
+
+    def plain(ctx, envelope):
+        found.append((ctx.wait(), ctx.done))
+        return "late but done"
+
+    async def plot():
+        async with AsyncEnvelopeQueue("q", workers=1, strict_deadline=strict) as queue:
+            future = queue.submit(Envelope.once(plain, deadline=h.s(1)))
+            (outcome,) = await asyncio.gather(future, return_exceptions=True)
+            await queue.join()
+            return outcome, queue.stats()
+
+    outcome, stats = wait_for(plot())
+    assert found == [(True, True)]
+    if strict:
+        assert type(outcome) is DeadlineExceeded
+        assert (stats.runs_failed, stats.late) == (1, 0)
+    else:
+        assert outcome == "late but done"
+        assert (stats.succeeded, stats.late, stats.runs_failed) == (1, 1, 0)
+
+
+def test_2_a_plain_handler_blocks_no_loop(h):
+    """2: a plain handler gets a Context and a thread of the queue's own, where it may block; hooks are called on the
+    loop."""
+    found = {}
+    opened = threading.Event()
+
+    def plain(ctx, envelope):
+        found["handler"] = (threading.current_thread().name, type(ctx))
+        assert opened.wait(20)
+        return "done"
+
+    def hook(ctx, envelope):
+        found["hook"] = (threading.current_thread(), type(ctx))
+
+    async def plot():
+        async with AsyncEnvelopeQueue("q", workers=1) as queue:
+            future = queue.submit(Envelope(plain, before_hook=hook))
+            while "handler" not in found:
+                await asyncio.sleep(0.001)
+            opened.set()
+            return await future
+
+    assert wait_for(plot()) == "done"
+    assert found == {"handler": ("q-plain-0", Context), "hook": (threading.main_thread(), Context)}
+
+
+def test_d29_a_plain_function_that_ignores_everything_is_abandoned(h):
+    """D29: stop(timeout=1, grace=0.05) with a plain handler that ignores everything -> returns in time, and
+    report.abandoned names it; its end changes nothing but a counter, and frees its key."""
+    opened = threading.Event()
+    began = threading.Event()
+
+    def ignores(ctx, envelope):
+        began.set()
+        opened.wait(20)
+
+    async def plot():
+        queue = AsyncEnvelopeQueue("q", workers=1)
+        await queue.start()
+        envelope = Envelope(ignores)
+        queue.send(envelope)
+        while not began.is_set():
+            await asyncio.sleep(0.001)
+        started_at = h.now()
+        report = await queue.stop(timeout=h.s(1), grace=0.05)
+        assert h.now() - started_at >= 1
+        assert (report.abandoned, report.state) == ((envelope,), QueueState.STOPPED)
+        assert (queue.stats().runs_abandoned, queue.stats().running) == (1, 0)
+        await queue.start()
+        assert queue.send(envelope) == 1
+        await asyncio.sleep(h.s(1))
+        assert queue.stats().runs_started == 1
+        opened.set()
+        assert await queue.join(timeout=20)
+        assert (queue.stats().abandoned_ended, queue.stats().succeeded) == (1, 1)
+        await queue.stop()
+        check_ledger(queue)
+
+    wait_for(plot())
+
+
+def test_f50_a_plain_function_that_waits_on_its_context_is_told(h):
+    """F50: terminate() while a plain handler waits on its context: it wakes at once, and is cancelled by its check."""
+    waits = threading.Event()
+
+    def plain(ctx, envelope):
+        waits.set()
+        assert ctx.wait()
+        ctx.check()
+
+    async def plot():
+        queue = AsyncEnvelopeQueue("q", workers=1)
+        await queue.start()
+        envelope = Envelope(plain)
+        queue.send(envelope)
+        while not waits.is_set():
+            await asyncio.sleep(0.001)
+        report = await queue.terminate()
+        assert report.returned == (envelope,)
+        assert queue.stats().runs_cancelled == 1
+
+    wait_for(plot())
+
+
+def test_9_a_plain_functions_error_is_a_failed_run(h):
+    """9: no exception of a plain function, of any class, ends the thread or the worker that waits for it. Python lets
+    no coroutine raise StopIteration: it comes as the cause of a RuntimeError."""
+
+    class Own(BaseException):
+        pass
+
+    errors = [ValueError, SystemExit, StopIteration, GeneratorExit, asyncio.CancelledError, Own]
+
+    def raising(ctx, envelope):
+        raise envelope.payload
+
+    async def plot():
+        async with AsyncEnvelopeQueue("q", workers=1) as queue:
+            for error in errors:
+                seen = []
+                queue.send(
+                    Envelope(
+                        raising, payload=error, failure_hook=lambda ctx, envelope, error, seen=seen: seen.append(error)
+                    )
+                )
+                assert await queue.join(timeout=20)
+                assert [type(error) for error in seen] == [RuntimeError if error is StopIteration else error]
+            assert await queue.submit(Envelope(lambda ctx, envelope: "goes on")) == "goes on"
+            assert queue.stats().runs_failed == len(errors)
+
+    wait_for(plot())
+
+
+def test_3_a_plain_function_runs_in_the_context_of_its_sender(h):
+    """3: with `capture_context` the thread sees a copy of the sender's variables, and without it none."""
+    variable = contextvars.ContextVar("variable", default="none")
+
+    async def plot(captures):
+        async with AsyncEnvelopeQueue("q", workers=1, capture_context=captures) as queue:
+            variable.set("the sender's")
+            return await queue.submit(Envelope(lambda ctx, envelope: variable.get()))
+
+    assert wait_for(plot(True)) == "the sender's"
+    assert wait_for(plot(False)) == "none"
