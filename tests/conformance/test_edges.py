@@ -405,3 +405,18 @@ def test_an_envelope_is_no_key() -> None:
     """CONTRACT 4: an envelope is the key of its own entry, and of no other."""
     with pytest.raises(InvalidEnvelopeError, match="must not be an envelope"):
         Envelope(print, key=Envelope(print))
+
+
+def test_a_simulated_queue_tells_of_stuck_runs_at_their_instant() -> None:
+    """CONTRACT 2: the same program, the same order, always: no thread beside the virtual clock tells of anything."""
+    told: list[tuple[float, bool]] = []
+
+    class Watching:
+        def on_stuck(self, event: Any) -> None:
+            told.append((queue.clock.now(), threading.current_thread().name.endswith("carrier")))
+
+    queue = SimulatedEnvelopeQueue("q", stuck_after=1, observers=[Watching()])
+    queue.start()
+    queue.send(Envelope(lambda ctx, e: queue.clock.sleep(10), deadline=2))
+    queue.advance(20)
+    assert told == [(3.0, True)]

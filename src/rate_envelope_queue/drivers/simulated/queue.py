@@ -15,12 +15,13 @@ from ...core.settle import Verdict
 from ...core.waiting import Waiter
 from ...envelope import Duration
 from ...results import QueueState, StopReport
-from ..control import Crew
+from ..control import Crew, QueueControl
 from ..rules import Runner
 from ..scope import ThreadScope
 from ..threads.futures import EnvelopeFuture
 from ..threads.queue import EnvelopeQueue
 from ..threads.workers import execute
+from ..watchdog import StuckRun
 from .world import Sleeper, VirtualClock
 
 
@@ -184,6 +185,10 @@ class SimulatedEnvelopeQueue(EnvelopeQueue):
 
     def _watch_at(self, delay: float, method: Callable[[], None]) -> None:
         """The world looks at stops and stuck runs by itself."""
+
+    def _report_stuck(self, stuck: list[StuckRun]) -> None:
+        """At once: a thread of its own would tell of it in the test's real time."""
+        QueueControl._report_stuck(self, stuck)
 
     def _await(self, waiter: Waiter, timeout: float | None) -> bool:
         return self._world.wait_until(lambda: waiter.is_done, timeout)
