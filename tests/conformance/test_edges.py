@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import threading
 import time
+import warnings
 from typing import Any
 
 import pytest
 
 from rate_envelope_queue import (
+    AsyncEnvelopeQueue,
     CapacityExceededError,
     Envelope,
     EnvelopeQueue,
@@ -50,8 +53,10 @@ def test_a_batch_that_can_never_fit_does_not_wait(h: Harness) -> None:
     queue = h.queue(capacity=2)
     one, two, three = (Envelope(h.handler()) for _ in range(3))
     queue.send(one, Envelope(h.handler()))
+    before = h.now()
     with pytest.raises(CapacityExceededError):
         queue.send_wait(one, two, three, timeout=h.s(100))
+    assert h.now() - before == h.about(0)
 
 
 class AlwaysAtOnce:
@@ -420,3 +425,51 @@ def test_a_simulated_queue_tells_of_stuck_runs_at_their_instant() -> None:
     queue.send(Envelope(lambda ctx, e: queue.clock.sleep(10), deadline=2))
     queue.advance(20)
     assert told == [(3.0, True)]
+
+
+@pytest.mark.parametrize(("fails", "kept"), [(False, 0), (True, 2)])
+def test_lifespan_stops_as_with_does(fails: bool, kept: int) -> None:
+    """CONTRACT 2: an app that ends by an exception stops the queue with STOP, as `with` does; else its own mode."""
+    queue = EnvelopeQueue("q", workers=1)
+    queue.pause()
+
+    async def app() -> None:
+        async with queue.lifespan():
+            queue.send(*[Envelope(lambda ctx, e: None) for _ in range(2)])
+            if fails:
+                raise KeyError("the app")
+            queue.resume()
+
+    if fails:
+        with pytest.raises(KeyError):
+            asyncio.run(app())
+    else:
+        asyncio.run(app())
+    report = queue.last_report
+    assert report is not None
+    assert (len(report.kept), report.mode) == (kept, StopMode.STOP if fails else StopMode.DRAIN)
+
+
+@pytest.mark.parametrize(("waiting", "warns"), [(0, False), (3, True)])
+def test_a_closed_loop_warns_of_what_is_kept(waiting: int, warns: bool) -> None:
+    """CONTRACT 7: the warning counts what is kept, and not the plain function that was left behind."""
+    queue = AsyncEnvelopeQueue("q", workers=1)
+    goes_on, ended = threading.Event(), threading.Event()
+
+    def plain(ctx: Any, envelope: Any) -> None:
+        goes_on.set()
+        ended.wait(PATIENCE)
+
+    async def program() -> None:
+        await queue.start()
+        queue.send(Envelope(plain), *[Envelope(lambda ctx, e: None) for _ in range(waiting)])
+        while not goes_on.is_set():
+            await asyncio.sleep(0)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(program())
+    ended.set()
+    told = [str(one.message) for one in caught if one.category is ResourceWarning]
+    assert len(told) == warns
+    assert all(text.endswith("entries kept, to run once it is started on another loop: 3") for text in told)

@@ -133,6 +133,20 @@ class ItemQueue(Guarded, Generic[T]):
 
     # Taking
 
+    def _ask(self, row: Row, ends_at: float | None) -> tuple[Any, float | None]:
+        """The next item's envelope, or None and for how many seconds to wait in the row; None: until woken.
+
+        TimeoutError at *ends_at*, `ShutDown` when nothing will come.
+        """
+        left = None if ends_at is None else ends_at - self._now()
+        envelope, until = self._call(self._take, row, may_wait=left is None or left > 0)
+        if envelope is None and left is not None and left <= 0:
+            raise TimeoutError("nothing to take within the timeout")
+        if until is not None:
+            wait = until - self._now()
+            left = wait if left is None else min(left, wait)
+        return envelope, left
+
     def _take(self, row: Row, *, may_wait: bool) -> tuple[Any, float | None]:
         """The next item's envelope, or None; the caller stands in the row then, until an instant or until woken."""
         self._leave_row(row)

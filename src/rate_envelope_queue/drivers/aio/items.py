@@ -46,20 +46,14 @@ class AsyncWorkQueue(ItemQueue[T]):
         `ShutDown` once the queue is shut down and nothing waits.
         """
         limit = checked_timeout(timeout)
-        now = self._now
-        ends_at = None if limit is None else now() + limit
+        ends_at = None if limit is None else self._now() + limit
         row = Row(self._parking.new_bell())
         try:
             while True:
-                left = None if ends_at is None else ends_at - now()
-                envelope, until = self._call(self._take, row, may_wait=left is None or left > 0)
+                envelope, left = self._ask(row, ends_at)
                 if envelope is not None:
                     item: T = envelope.payload
                     return item
-                if left is not None and left <= 0:
-                    raise TimeoutError(f"nothing to take within {limit} s")
-                if until is not None:
-                    left = until - now() if left is None else min(left, until - now())
                 row.was_woken = await row.bell.wait(left)
         except BaseException:
             if row.stands:  # cancelled: a wake that was meant for this consumer goes to another

@@ -155,11 +155,12 @@ class AsyncEnvelopeQueue(QueueControl):
         crew.scope.cancelled = True
         if self._pool is not crew or self._machine.state not in (QueueState.RUNNING, QueueState.STOPPING):
             return
-        kept = self._call(self._stop_for_loop)
+        left_behind = sum(runner.job is not None and not runner.job.is_done for runner in crew.runners)
+        kept = self._call(self._stop_for_loop) - left_behind
         if kept:
             warnings.warn(
-                f"the event loop of {self!r} was closed before the queue was stopped: {kept} entries are kept, and "
-                "run once it is started on another loop",
+                f"the event loop of {self!r} was closed before the queue was stopped; entries kept, to run once it is "
+                f"started on another loop: {kept}",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,

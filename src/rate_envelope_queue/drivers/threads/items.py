@@ -35,21 +35,16 @@ class WorkQueue(ItemQueue[T]):
         `ShutDown` once the queue is shut down and nothing waits.
         """
         limit = checked_timeout(timeout)
-        now = self._now
-        ends_at = None if limit is None else now() + limit
+        ends_at = None if limit is None else self._now() + limit
         row = Row(self._parking.new_bell())
         try:
             while True:
-                left = LONGEST_WAIT if ends_at is None else ends_at - now()
-                envelope, until = self._call(self._take, row, may_wait=left > 0)
+                envelope, left = self._ask(row, ends_at)
                 if envelope is not None:
                     item: T = envelope.payload
                     return item
-                if left <= 0:
-                    raise TimeoutError(f"nothing to take within {limit} s")
-                if until is not None:
-                    left = min(left, until - now())
-                row.was_woken = row.bell.acquire(True, max(0.0, min(LONGEST_WAIT, left)))
+                wait = LONGEST_WAIT if left is None else max(0.0, min(LONGEST_WAIT, left))
+                row.was_woken = row.bell.acquire(True, wait)
         except BaseException:
             if row.stands:  # interrupted: a wake that was meant for this consumer goes to another
                 self._call(self._leave_row, row)

@@ -257,10 +257,12 @@ class EnvelopeQueue(QueueControl):
             import asyncio
 
             await asyncio.to_thread(self.start)
+            mode = StopMode.STOP  # as `with` after an exception
             try:
                 yield
+                mode = self._options.stop_mode
             finally:
-                self._note_kept(await asyncio.to_thread(self.stop))
+                self._note_kept(await asyncio.to_thread(self.stop, mode))
 
         return lifespan
 
