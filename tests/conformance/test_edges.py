@@ -7,6 +7,7 @@ import contextvars
 import threading
 import time
 import warnings
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from rate_envelope_queue import (
     Envelope,
     EnvelopeQueue,
     InvalidEnvelopeError,
+    QueueState,
     StopMode,
     retry_with_backoff,
 )
@@ -448,6 +450,30 @@ def test_lifespan_stops_as_with_does(fails: bool, kept: int) -> None:
     report = queue.last_report
     assert report is not None
     assert (len(report.kept), report.mode) == (kept, StopMode.STOP if fails else StopMode.DRAIN)
+
+
+def test_lifespan_with_a_bound_gives_up() -> None:
+    """CONTRACT 2: `lifespan` takes the timeout and grace of `stop`, also by `partial`; wrong ones start nothing."""
+    queue = EnvelopeQueue("q", workers=1)
+    runs, may_end = threading.Event(), threading.Event()
+
+    def handler(ctx: Any, envelope: Any) -> None:
+        runs.set()
+        may_end.wait(20)
+
+    async def app(lifespan: Any) -> None:
+        async with lifespan(None):
+            queue.send(Envelope(handler), Envelope(handler))
+            await asyncio.to_thread(runs.wait, 20)
+
+    with pytest.raises(ValueError, match="timeout"):
+        asyncio.run(app(partial(queue.lifespan, timeout=-1)))
+    assert queue.state is QueueState.INIT
+    asyncio.run(app(partial(queue.lifespan, timeout=0, grace=0)))
+    report = queue.last_report
+    may_end.set()
+    assert report is not None
+    assert (len(report.abandoned), len(report.kept), report.timed_out) == (1, 1, True)
 
 
 @pytest.mark.parametrize(("waiting", "warns"), [(0, False), (3, True)])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rate_envelope_queue import Envelope, retry_with_backoff
+from rate_envelope_queue import Envelope, QueueState, retry_with_backoff
 
-from .harness import check_ledger, simulated_only, threads_only
+from .harness import blocking_only, check_ledger, simulated_only, threads_only
 from .hostile import ERRORS
 from .running import Seen, finish, goes_on, marks, raises, run, run_once, started
 
@@ -102,6 +102,33 @@ def interrupting(h, place):
         "schedule": ({}, {"schedule": type("S", (), {**schedule, "jitter": 0.0, "period": None})()}),
         "observer": ({"observers": (type("O", (), {"on_failed": lambda *args: interrupts()})(),)}, failing),
     }[place]
+
+
+@blocking_only("plain calls in the main thread, where Ctrl-C comes")
+def test_9_ctrl_c_while_observers_are_told(h):
+    """9: Ctrl-C while an observer is told is raised to whoever made the call, once all observers were told; what the
+    call did stands, and the observer that it came to is told of what follows."""
+    interrupts = [KeyboardInterrupt]
+    told, told_too = [], []
+
+    class Interrupted:
+        def on_state_changed(self, event):
+            told.append(event.new)
+            if interrupts:
+                raise interrupts.pop()
+
+    class Other:
+        def on_state_changed(self, event):
+            told_too.append(event.new)
+
+    queue = h.queue(observers=(Interrupted(), Other()))
+    with pytest.raises(KeyboardInterrupt):
+        queue.start()
+    assert queue.state is QueueState.RUNNING
+    queue.send(Envelope(marks(h, "ran")))
+    assert queue.join(h.s(20)) is True
+    queue.stop()
+    assert told == told_too == [QueueState.RUNNING, QueueState.STOPPING, QueueState.STOPPED]
 
 
 IN_THE_RUN = ["before_hook", "invoke", "stamp folded", "stamp called"]

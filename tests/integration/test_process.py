@@ -19,7 +19,7 @@ from rate_envelope_queue import EnvelopeQueue, QueueStateError
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 PATIENCE = 60.0
 HEAD = r"""
-import os, signal, sys, threading, time
+import asyncio, os, signal, sys, threading, time
 from rate_envelope_queue import *
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the background job of a shell ignores it
@@ -245,7 +245,7 @@ def test_fork_of_any_other(before: str) -> None:
                 state=lambda: queue.state, last_report=lambda: queue.last_report, dead=lambda: queue.dead_letters(),
                 clear_dead=queue.clear_dead_letters, enter=queue.__enter__, run=queue.run,
                 handler=lambda: queue.handler("mail")(lambda ctx, envelope: None), executor=queue.as_executor,
-                lifespan=lambda: queue.lifespan,
+                lifespan=lambda: asyncio.run(queue.lifespan().__aenter__()),
             )
             code = 0
             for name, call in calls.items():

@@ -220,7 +220,7 @@ def test_the_simulated_queue_has_the_same_options() -> None:
 @pytest.mark.parametrize(
     ("cls", "names"),
     [
-        (EnvelopeQueue, "state name last_report lifespan clock"),
+        (EnvelopeQueue, "state name last_report clock"),
         (Context, "deadline done stopping attempt queue"),
         (
             Envelope,

@@ -117,33 +117,33 @@ class QueueControl(QueueFront):
             self._refuse_if_forked()
             return
         pool = self._new_pool(self._new_scope())
-        begins = False
+        bells: list[Any] = []
+        missing = 0
         try:
             self._call(machine.may_start)
             self._grow(pool, int(machine.limit))
             if self._options.stuck_after is not None:
                 self._watch_at(self._options.stuck_after, self._watch_stuck)
-            begins, missing, bells = self._call(self._begin, pool)
+            missing = self._call(self._begin, pool, bells)
         finally:
-            if not begins:
+            if self._pool is not pool:  # not begun; Ctrl-C may come when it has
                 self._close(pool)
             pool.open()
-        for bell in bells:
-            bell.release()
+            for bell in bells:
+                bell.release()
         if missing > 0:
             self._grow(pool, missing)
 
-    def _begin(self, pool: Crew) -> tuple[bool, int, list[Any]]:
-        """Run with *pool* from now on. False when the queue runs already; how many workers it lacks; bells to ring."""
+    def _begin(self, pool: Crew, bells: list[Any]) -> int:
+        """Run with *pool* from now on, unless the queue runs already: how many workers it lacks; *bells* to ring."""
         if not self._machine.start():
-            return False, 0, []
-        bells = []
+            return 0
         if self._pool is not None:
             self._pool.is_closed = True
-            bells = self._parking.leave_all()  # of the old pool, whose stop may not have been delivered yet
+            bells += self._parking.leave_all()  # of the old pool, whose stop may not have been delivered yet
         self._pool = pool
         self._scope = pool.scope
-        return True, int(self._machine.limit) - pool.size, bells
+        return int(self._machine.limit) - pool.size
 
     def _close(self, pool: Crew | None) -> None:
         """Let the workers of *pool* go."""
@@ -182,7 +182,11 @@ class QueueControl(QueueFront):
                 ticket.waiters.append(waiter)
             return ticket.report or ticket.provisional(self._clock_now(), is_inside=is_inside, waited=waits)
 
-        report = self._call(begin)
+        try:
+            report = self._call(begin)
+        except BaseException:  # Ctrl-C in what it brought about: the stop has begun all the same
+            self._watch_stop()
+            raise
         if report.state is not QueueState.STOPPING:
             waiter.is_done, waiter.answer = True, report
         if not waits:

@@ -78,8 +78,7 @@ class Reporter:
     def __init__(self, name: str, observers: Iterable[object]) -> None:
         self.name = name
         self._listeners: dict[str, list[Callable[[Any], object]]] = {}
-        self.keeps_interrupts = False  # set where user code runs on a caller's behalf
-        self.interrupt: BaseException | None = None  # the last KeyboardInterrupt of an observer
+        self.on_interrupt: Callable[[BaseException], None] | None = None  # where user code runs on a caller's behalf
         for observer in observers:
             self._add(observer)
 
@@ -109,13 +108,16 @@ class Reporter:
         return bool(self._listeners.get(event))
 
     def emit(self, event: str, fact: object) -> None:
-        """Tell those who listen."""
+        """Tell those who listen. Ctrl-C that comes meanwhile is raised once all were told."""
+        interrupt: BaseException | None = None
         for method in list(self._listeners.get(event, ())):
             try:
                 method(fact)
             except BaseException as error:
-                if self.keeps_interrupts and is_a(error, KeyboardInterrupt):
-                    self.interrupt = error
+                if is_ctrl_c(error):
+                    interrupt = error
+                    continue
+                self._pass_on(error)
                 # by identity, and again and again: several threads may find out at once
                 self._listeners[event] = [other for other in self._listeners[event] if other is not method]
                 _write(logging.ERROR,
@@ -123,6 +125,12 @@ class Reporter:
                     escaped(self.name), bounded_repr(getattr(method, "__self__", method)), event,
                     error_text(error), traceback_text(error),
                 )  # fmt: skip
+        if interrupt is not None:
+            raise interrupt
+
+    def _pass_on(self, error: BaseException) -> None:
+        if self.on_interrupt is not None and is_a(error, KeyboardInterrupt):
+            self.on_interrupt(error)
 
     def failed(self, envelope: Envelope, attempt: int, error: BaseException, *, is_retried: bool) -> None:
         """A run failed: one event, one record. A run that will be tried again is news, not yet a warning."""
@@ -201,8 +209,7 @@ class Reporter:
 
     def callback_failed(self, what: str, error: BaseException) -> None:
         """Something that was called back raised."""
-        if self.keeps_interrupts and is_a(error, KeyboardInterrupt):
-            self.interrupt = error
+        self._pass_on(error)
         _write(
             logging.ERROR,
             "queue %s: %s failed: %s\n%s",

@@ -75,9 +75,12 @@ class LoopRunner(Runner):
         super().__init__(house, crew.scope)
 
     def close(self) -> None:
-        """Let go of the run's objects."""
+        """Let go of the run's objects; a KeyboardInterrupt of user code goes on to the loop."""
         self.limit_at = inf
         super().close()
+        if self.interrupt is not None:
+            self.crew.interrupt(self.interrupt)
+            self.interrupt = None
 
     def _make_context(self, until: float | None) -> Any:
         context: RunContext = _new(AsyncContext)

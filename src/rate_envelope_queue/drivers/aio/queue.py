@@ -322,17 +322,23 @@ class AsyncEnvelopeQueue(QueueControl):
     ) -> None:
         self._note_kept(await self.stop(None if kind is None else StopMode.STOP))
 
-    @property
-    def lifespan(self) -> Callable[..., Any]:
-        """For Starlette and FastAPI: `FastAPI(lifespan=queue.lifespan)` starts and stops the queue with the app."""
-        self._refuse_if_forked()
+    @asynccontextmanager
+    async def lifespan(
+        self, app: object = None, *, timeout: Duration | None = None, grace: Duration = 1.0
+    ) -> AsyncIterator[None]:
+        """For Starlette and FastAPI: `FastAPI(lifespan=queue.lifespan)` starts and stops the queue with the app.
 
-        @asynccontextmanager
-        async def lifespan(app: object = None) -> AsyncIterator[None]:
-            async with self:
-                yield
-
-        return lifespan
+        Stops as `with` does. *timeout* and *grace* are those of `stop`: `partial(queue.lifespan, timeout=20)` is for a
+        service that must be gone in time.
+        """
+        limit, extra = checked_timeouts(timeout, grace)
+        await self.start()
+        mode = StopMode.STOP  # as `with` after an exception
+        try:
+            yield
+            mode = self._options.stop_mode
+        finally:
+            self._note_kept(await self.stop(mode, timeout=limit, grace=extra))
 
     async def run(self, *, timeout: Duration | None = None, grace: Duration = 1.0) -> StopReport:
         """Start, wait for SIGINT, SIGTERM or somebody's `stop`, stop with the queue's own mode, and report.

@@ -78,7 +78,7 @@ class LoopCrew:
     def _left(self, task: WorkerTask) -> None:
         self.tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # a KeyboardInterrupt has reached the loop already
+            task.exception()
         elif not (self.is_dying or self.is_closed):  # cancelled before its first step, so that it never served
             self.serve(task.runner, task.get_name())
         if not self.tasks and not self.over.done():
@@ -86,13 +86,9 @@ class LoopCrew:
             self.offload.close()
             self.deadlines.close()
 
-    def leave(self, runner: LoopRunner) -> None:
-        """*runner* is served no longer. A KeyboardInterrupt of user code goes on to the loop, and another serves."""
-        self.runners.remove(runner)
-        if runner.interrupt is not None:
-            if not self.is_closed:
-                self.grow(1)
-            raise runner.interrupt
+    def interrupt(self, error: BaseException) -> None:
+        """Raise a KeyboardInterrupt of user code to whoever runs the loop, once it has control; the workers go on."""
+        self.loop.call_soon(_raise, error)
 
     def leave_job(self, runner: LoopRunner) -> None:
         """The loop shuts down while a plain function runs: its run is given up, and nothing is to be settled."""
@@ -143,7 +139,7 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
                 if has_delivered:
                     machine.delivered()
                 has_delivered = yields = sleeps = False
-            is_over = crew.is_closed or crew.is_dying or runner.interrupt is not None
+            is_over = crew.is_closed or crew.is_dying
             baton.left -= 1  # a look at the clock now and then
             is_spent = baton.left < 0 and baton.is_spent()
             if is_over or (is_spent and machine.takable):
@@ -177,7 +173,10 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
         done = verdict = value = held = None  # the last references go here, outside the lock
         if outbox is not None:
             runner.handle = None  # what an observer stops is not this run
-            queue._delivery.deliver(outbox)
+            try:
+                queue._delivery.deliver(outbox)
+            except BaseException as error:  # Ctrl-C
+                crew.interrupt(error)
             outbox = None
             has_delivered = True
             if runner.is_disturbed:  # by an observer
@@ -219,7 +218,7 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
             was_woken = await rest(runner, bell, until, yields=yields)
         elif leaves:
             break
-    crew.leave(runner)
+    crew.runners.remove(runner)
 
 
 async def rest(runner: LoopRunner, bell: Any, until: float | None, *, yields: bool) -> bool:
@@ -264,6 +263,10 @@ async def conclude_bare(runner: LoopRunner, plan: Plan, envelope: Envelope[Any],
         return runner.fault(raised)
     finally:
         runner.close()
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 class InContext:

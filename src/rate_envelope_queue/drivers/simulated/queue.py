@@ -85,7 +85,7 @@ class SimulatedEnvelopeQueue(EnvelopeQueue):
             raise TypeError(f"clock must be a VirtualClock, not {type(world).__name__}: a simulated queue moves it")
         self._world = world
         super().__init__(name, clock=world, **options)
-        self._reporter.keeps_interrupts = True
+        self._reporter.on_interrupt = world.interrupt
         world.join(self)
 
     @property
@@ -126,23 +126,23 @@ class SimulatedEnvelopeQueue(EnvelopeQueue):
         ]
         return min(due, default=None)
 
-    def _step(self) -> BaseException | None:
-        """Do one thing that is due now. The KeyboardInterrupt of user code, if there was one."""
+    def _step(self) -> None:
+        """Do one thing that is due now."""
         now = self._world.now()
         stop_at = self._machine.stop_at()
         if stop_at is not None and stop_at <= now:
             self._tick()
-            return None
+            return
         stuck_at = self._stuck_at()
         if stuck_at is not None and stuck_at <= now:
             self._watch_stuck()
-            return None
-        return self._run_one()
+            return
+        self._run_one()
 
-    def _run_one(self) -> BaseException | None:
+    def _run_one(self) -> None:
         handle = self._call(self._machine.turn, None, None, None)
         if handle is None:
-            return None
+            return
         pool = self._pool
         assert pool is not None
         runner = Runner(self._house, pool.scope, get_ident())
@@ -156,12 +156,12 @@ class SimulatedEnvelopeQueue(EnvelopeQueue):
             pool.runners.remove(runner)
             if is_new:
                 self._insiders.discard(ident)
-        value, interrupt, held = runner.value, runner.interrupt or self._reporter.interrupt, runner.envelope
-        self._reporter.interrupt = None
+        value, held = runner.value, runner.envelope
+        if runner.interrupt is not None:
+            self._world.interrupt(runner.interrupt)
         runner.close()
         try:
             self._call(self._finish, handle, verdict, value)
-            return interrupt
         finally:  # the last references go here, outside the lock; a failure's traceback holds this frame
             del handle, verdict, value, held
 

@@ -156,6 +156,11 @@ class VirtualClock:
             sleeper.ticket = self._next_ticket()
             heappush(self._timeline, (self._now, sleeper.ticket, sleeper))
 
+    def interrupt(self, error: BaseException) -> None:
+        """Raise *error*, the KeyboardInterrupt of user code, to the caller once what goes on now is settled."""
+        if self._goal is not None:
+            self._goal.interrupt = error
+
     # The baton
 
     def _drive(self, goal: Goal) -> None:
@@ -254,9 +259,7 @@ class VirtualClock:
         for queue in self._alive():
             at = queue._next_event()
             if at is not None and at <= self._now:
-                interrupt = queue._step()
-                if interrupt is not None and self._goal is not None:
-                    self._goal.interrupt = interrupt
+                queue._step()
                 return True
         return False
 

@@ -247,24 +247,25 @@ class EnvelopeQueue(QueueControl):
     ) -> None:
         self._note_kept(self.stop(None if kind is None else StopMode.STOP))
 
-    @property
-    def lifespan(self) -> Callable[..., Any]:
-        """For Starlette and FastAPI: `FastAPI(lifespan=queue.lifespan)` starts and stops the queue with the app."""
-        self._refuse_if_forked()
+    @asynccontextmanager
+    async def lifespan(
+        self, app: object = None, *, timeout: Duration | None = None, grace: Duration = 1.0
+    ) -> AsyncIterator[None]:
+        """For Starlette and FastAPI: `FastAPI(lifespan=queue.lifespan)` starts and stops the queue with the app.
 
-        @asynccontextmanager
-        async def lifespan(app: object = None) -> AsyncIterator[None]:
-            import asyncio
+        Stops as `with` does. *timeout* and *grace* are those of `stop`: `partial(queue.lifespan, timeout=20)` is for a
+        service that must be gone in time.
+        """
+        import asyncio
 
-            await asyncio.to_thread(self.start)
-            mode = StopMode.STOP  # as `with` after an exception
-            try:
-                yield
-                mode = self._options.stop_mode
-            finally:
-                self._note_kept(await asyncio.to_thread(self.stop, mode))
-
-        return lifespan
+        limit, extra = checked_timeouts(timeout, grace)
+        await asyncio.to_thread(self.start)
+        mode = StopMode.STOP  # as `with` after an exception
+        try:
+            yield
+            mode = self._options.stop_mode
+        finally:
+            self._note_kept(await asyncio.to_thread(self.stop, mode, timeout=limit, grace=extra))
 
     def run(self, *, timeout: Duration | None = None, grace: Duration = 1.0) -> StopReport:
         """Start, block until SIGINT, SIGTERM or somebody's `stop`, stop with the queue's own mode, and report.
