@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from .testing import SimulatedEnvelopeQueue, VirtualClock
+    from .testing import AsyncSimulatedEnvelopeQueue, SimulatedEnvelopeQueue, VirtualClock
 
 
 @pytest.fixture
@@ -28,3 +28,15 @@ def simulated_queue(virtual_clock: VirtualClock) -> Iterator[SimulatedEnvelopeQu
     queue.start()
     yield queue
     queue.terminate(timeout=3600)  # virtual: time for handlers that still wait to end
+
+
+@pytest.fixture
+def async_simulated_queue(virtual_clock: VirtualClock) -> Iterator[AsyncSimulatedEnvelopeQueue]:
+    """As `simulated_queue`, for coroutine handlers. The test may be a coroutine or not."""
+    from .testing import AsyncSimulatedEnvelopeQueue
+
+    queue = AsyncSimulatedEnvelopeQueue("simulated", clock=virtual_clock)
+    complete = virtual_clock.loop.complete
+    complete(queue.start())
+    yield queue
+    complete(queue.terminate(timeout=3600))

@@ -9,20 +9,40 @@ def test_retries(simulated_queue):                # a fixture of the pytest plug
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .drivers.control import QueueControl
 from .drivers.simulated.queue import SimulatedEnvelopeQueue
 from .drivers.simulated.world import VirtualClock
-from .drivers.threads.queue import EnvelopeQueue
 from .envelope import Envelope
 from .results import EntryView
 
-__all__ = ["SimulatedEnvelopeQueue", "VirtualClock", "assert_not_sent", "assert_sent", "sent"]
+if TYPE_CHECKING:
+    from .drivers.simulated.aio import AsyncSimulatedEnvelopeQueue
+
+__all__ = [
+    "AsyncSimulatedEnvelopeQueue",
+    "SimulatedEnvelopeQueue",
+    "VirtualClock",
+    "assert_not_sent",
+    "assert_sent",
+    "sent",
+]
 
 ANY: Any = object()
 
 
-def sent(queue: EnvelopeQueue, *, type: str | None = None, payload: Any = ANY, key: Hashable = ANY) -> list[EntryView]:
+def __getattr__(name: str) -> Any:
+    """Import asyncio only for those who use it."""
+    if name == "AsyncSimulatedEnvelopeQueue":
+        from .drivers.simulated.aio import AsyncSimulatedEnvelopeQueue
+
+        globals()[name] = AsyncSimulatedEnvelopeQueue
+        return AsyncSimulatedEnvelopeQueue
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def sent(queue: QueueControl, *, type: str | None = None, payload: Any = ANY, key: Hashable = ANY) -> list[EntryView]:
     """The entries in *queue* that match, in order of acceptance; leave out what does not matter.
 
     In it now: what has ended is not there. A queue that was not started holds all that was sent, and a simulated one
@@ -46,7 +66,7 @@ def _matches(envelope: Envelope[Any], type: str | None, payload: Any, key: Hasha
 
 
 def assert_sent(
-    queue: EnvelopeQueue, *, type: str | None = None, payload: Any = ANY, key: Hashable = ANY, count: int | None = None
+    queue: QueueControl, *, type: str | None = None, payload: Any = ANY, key: Hashable = ANY, count: int | None = None
 ) -> list[EntryView]:
     """The matching entries; AssertionError when there is none, or not exactly *count*, saying what is there instead.
 
@@ -66,6 +86,6 @@ def assert_sent(
     raise AssertionError(f"expected {wanted} to match, found {len(found)}; the queue holds {there}")
 
 
-def assert_not_sent(queue: EnvelopeQueue, *, type: str | None = None, payload: Any = ANY, key: Hashable = ANY) -> None:
+def assert_not_sent(queue: QueueControl, *, type: str | None = None, payload: Any = ANY, key: Hashable = ANY) -> None:
     """AssertionError when an entry that is in the queue now matches. What has ended is not there."""
     assert_sent(queue, type=type, payload=payload, key=key, count=0)

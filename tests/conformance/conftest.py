@@ -10,10 +10,19 @@ import pytest
 
 from .aio_harness import AsyncioHarness, LoopHarness, RealAsyncioHarness, StubbornHarness, UvloopHarness
 from .harness import Harness, SimulatedHarness, ThreadsHarness
+from .twin import TwinHarness
 
-KINDS = (SimulatedHarness, ThreadsHarness, AsyncioHarness, StubbornHarness, RealAsyncioHarness, UvloopHarness)
+KINDS = (
+    SimulatedHarness,
+    ThreadsHarness,
+    AsyncioHarness,
+    StubbornHarness,
+    RealAsyncioHarness,
+    UvloopHarness,
+    TwinHarness,
+)
 HARNESSES: dict[str, type[Harness]] = {harness.kind: harness for harness in KINDS}
-USUAL = ["simulated", "threads", "asyncio", "uvloop"]
+USUAL = ["simulated", "twin", "threads", "asyncio", "uvloop"]
 HAS_UVLOOP = importlib.util.find_spec("uvloop") is not None
 
 

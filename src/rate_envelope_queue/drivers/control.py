@@ -69,6 +69,7 @@ class QueueControl(QueueFront):
         observers: Iterable[object] = (),
     ) -> None:
         self._name = "?"  # for repr, when an option is refused
+        clock = self._take_clock(clock)
         options = checked_options(
             name, workers=workers, capacity=capacity, stop_mode=stop_mode, wait_on_stop=wait_on_stop, stamps=stamps,
             backoff=backoff, start_rate=start_rate, duplicates=duplicates, strict_deadline=strict_deadline,
@@ -82,6 +83,9 @@ class QueueControl(QueueFront):
         self._run_inbox: Any = None  # of run(): where it is told that somebody has stopped the queue
 
     # What a flavour says
+
+    def _take_clock(self, clock: Clock | None) -> Clock | None:
+        return clock
 
     def _check_stamps(self, stamps: tuple[Stamp, ...]) -> None:
         """Raise for what this flavour cannot use."""

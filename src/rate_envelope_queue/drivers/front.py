@@ -67,7 +67,7 @@ class QueueFront(Guarded):
         self._options = options
         self._clock = options.clock
         self._clock_now = options.clock.now
-        self._reporter = Reporter(options.name, options.observers)
+        self._reporter = Reporter(options.name, options.observers, self._on_interrupt())
         self._types: dict[str, EnvelopeType[Any]] = {}
         self._house = House(
             self._clock_now, options.clock.wall_utc, options.backoff, self._reporter, self._randomness(),
@@ -88,6 +88,10 @@ class QueueFront(Guarded):
 
     def _randomness(self) -> Callable[[], float]:
         return random.Random().random
+
+    def _on_interrupt(self) -> Callable[[BaseException], None] | None:
+        """Whom to give a KeyboardInterrupt that user code raised for a caller's sake."""
+        return None
 
     def _plain_for(self) -> str:
         """The mark of the envelopes that need no question here."""

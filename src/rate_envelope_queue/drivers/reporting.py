@@ -75,10 +75,12 @@ def _check_names(observer: object) -> None:
 class Reporter:
     """The log and the observers of one queue."""
 
-    def __init__(self, name: str, observers: Iterable[object]) -> None:
+    def __init__(
+        self, name: str, observers: Iterable[object], on_interrupt: Callable[[BaseException], None] | None
+    ) -> None:
         self.name = name
         self._listeners: dict[str, list[Callable[[Any], object]]] = {}
-        self.on_interrupt: Callable[[BaseException], None] | None = None  # where user code runs on a caller's behalf
+        self._on_interrupt = on_interrupt  # where user code runs on a caller's behalf
         for observer in observers:
             self._add(observer)
 
@@ -129,8 +131,8 @@ class Reporter:
             raise interrupt
 
     def _pass_on(self, error: BaseException) -> None:
-        if self.on_interrupt is not None and is_a(error, KeyboardInterrupt):
-            self.on_interrupt(error)
+        if self._on_interrupt is not None and is_a(error, KeyboardInterrupt):
+            self._on_interrupt(error)
 
     def failed(self, envelope: Envelope, attempt: int, error: BaseException, *, is_retried: bool) -> None:
         """A run failed: one event, one record. A run that will be tried again is news, not yet a warning."""

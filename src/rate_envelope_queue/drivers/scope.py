@@ -19,16 +19,16 @@ class ThreadScope(Scope):
     def __init__(self, queue: Any, clock: Callable[[], float]) -> None:
         super().__init__(queue, clock)
         self.first_context = Context(self, 1, None)
-        self._waiting: set[LockType] = set()
+        self._waiting: dict[Any, None] = {}  # what wakes each of them, in order
 
     def wait(self, until: float | None) -> None:
         """Block until the scope is cancelled, or until *until* on its clock."""
         bell = new_bell()
-        self._waiting.add(bell)  # before the look: `cancel` sets the flag before it rings
+        self._waiting[bell] = None  # before the look: `cancel` sets the flag before it rings
         try:
             self._block(bell, until)
         finally:
-            self._waiting.discard(bell)
+            self._waiting.pop(bell, None)
 
     def _block(self, bell: LockType, until: float | None) -> None:
         while not self.cancelled:
@@ -40,8 +40,6 @@ class ThreadScope(Scope):
     def cancel(self) -> None:
         """End all contexts, and wake those that wait on one. Without a lock: `__del__` may call it inside `wait`."""
         self.cancelled = True
-        while self._waiting:
-            try:
-                self._waiting.pop().release()
-            except KeyError:  # another took the last
-                return
+        for bell in list(self._waiting):
+            if self._waiting.pop(bell, bell) is None:  # nobody else has rung it
+                bell.release()

@@ -10,6 +10,7 @@ twice as many each time.
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..clock import real_now
@@ -30,6 +31,7 @@ class Baton(Parking):
         "_acquire",
         "_burst",
         "_ends_at",
+        "_now",
         "_read_at",
         "_release",
         "_stride",
@@ -40,8 +42,9 @@ class Baton(Parking):
 
     loop: AbstractEventLoop
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, now: Callable[[], float] = real_now) -> None:
         super().__init__(machine)
+        self._now = now
         self.is_armed = False  # the loop will call _turn_over
         self._burst = 1
         self._ends_at = self._read_at = 0.0
@@ -66,7 +69,7 @@ class Baton(Parking):
     def arm(self) -> None:
         """Somebody of ours runs in this turn of the loop; a slice begins."""
         self.is_armed = True
-        self._read_at = now = real_now()
+        self._read_at = now = self._now()
         self._ends_at = now + SLICE
         self.left = self._stride = 1
         self.loop.call_soon(self._turn_over)
@@ -77,7 +80,7 @@ class Baton(Parking):
             self.arm()
             return False
         self.left = 0
-        now = real_now()
+        now = self._now()
         if now >= self._ends_at:
             return True
         self._stride = min(LONGEST_STRIDE, self._stride * 2) if now - self._read_at < SLICE / LONGEST_STRIDE else 1

@@ -10,7 +10,7 @@ import asyncio
 import warnings
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import AsyncIterator, Callable, Hashable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,6 +31,7 @@ from ..scope import ThreadScope
 from .baton import Baton
 from .bells import Bell, call_on
 from .futures import EnvelopeFuture
+from .offload import Offload
 from .plans import LoopPlanBook
 from .scope import LoopScope
 from .workers import INSIDE, LoopCrew
@@ -76,6 +77,9 @@ class AsyncEnvelopeQueue(QueueControl):
 
     def _new_plans(self, stamps: Any, fraction: float, floor: float) -> PlanBook:
         return LoopPlanBook(stamps, fraction=fraction, floor=floor, offload=self._offload)
+
+    def _new_offload(self, crew: LoopCrew) -> Offload:
+        return Offload(crew, crew.loop)
 
     async def _offload(self, function: Callable[..., Any], *arguments: Any) -> Any:
         crew = self._pool
@@ -223,14 +227,16 @@ class AsyncEnvelopeQueue(QueueControl):
         self._check((envelope,))
         if envelope.is_periodic:
             raise InvalidEnvelopeError("a periodic has no final outcome to wait for: use send()")
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise QueueStateError("submit() makes a future of the running event loop: elsewhere, use send()") from None
-        future = EnvelopeFuture(self, key_of(envelope), loop)
+        future = self._new_future(key_of(envelope))
         context = self._sender_context()
         self._call(self._machine.send, (envelope,), None, None, future, context)
         return future
+
+    def _new_future(self, key: Hashable) -> EnvelopeFuture:
+        try:
+            return EnvelopeFuture(self, key, asyncio.get_running_loop())
+        except RuntimeError:
+            raise QueueStateError("submit() makes a future of the running event loop: elsewhere, use send()") from None
 
     def _detach(self, key: Hashable, future: EnvelopeFuture) -> bool:
         return self._call(self._machine.detach, key, future)
@@ -349,7 +355,7 @@ class AsyncEnvelopeQueue(QueueControl):
         """
         limit, extra = checked_timeouts(timeout, grace)
         inbox = Inbox(self._own_loop())
-        with process.signals_to(inbox):
+        with self._signals_to(inbox):
             self._run_inbox = inbox
             try:
                 await self.start()
@@ -366,6 +372,9 @@ class AsyncEnvelopeQueue(QueueControl):
         report = await self.stop()
         self._note_kept(report)
         return report
+
+    def _signals_to(self, inbox: Inbox) -> AbstractContextManager[None]:
+        return process.signals_to(inbox)
 
     def _exit(self, timeout: float) -> None:
         """The interpreter exits: the loop is no more."""

@@ -20,7 +20,7 @@ class LoopScope(ThreadScope):
     def __init__(self, queue: Any, clock: Callable[[], float]) -> None:
         super().__init__(queue, clock)
         self.first_context: Any = AsyncContext(self, 1, None)
-        self._pausing: set[asyncio.Future[None]] = set()
+        self._pausing: dict[asyncio.Future[None], None] = {}
 
     async def pause(self, until: float | None, deadline: float | None) -> None:
         """Let the loop go on until *until*, or until the context has ended.
@@ -45,11 +45,11 @@ class LoopScope(ThreadScope):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         timer = None if seconds is None else loop.call_later(min(LONGEST_WAIT, seconds), _wake, future)
-        self._pausing.add(future)
+        self._pausing[future] = None
         try:
             await future
         finally:
-            self._pausing.discard(future)
+            self._pausing.pop(future, None)
             if timer is not None:
                 timer.cancel()
 

@@ -19,7 +19,6 @@ from ..plan import Plan
 from .bells import a_turn
 from .cancels import GuardTask, LoopRunner, WorkerTask
 from .deadlines import Deadlines
-from .offload import Offload
 from .pipeline import conclude, run
 from .scope import LoopScope
 
@@ -44,7 +43,7 @@ class LoopCrew:
         self.runners: list[Any] = []  # of LoopRunner
         self.tasks: set[WorkerTask] = set()
         self.deadlines = Deadlines(loop, scope.clock, self.runners)
-        self.offload = Offload(self, loop)
+        self.offload = queue._new_offload(self)
         self.over: Future[None] = loop.create_future()  # every worker has left
         self._context = contextvars.Context()  # workers never see the context variables of whoever started the queue
         self._context.run(INSIDE.set, queue)

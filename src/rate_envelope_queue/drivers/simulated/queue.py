@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextvars
-import random
 from _thread import get_ident
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
-from ...context import Context
 from ...core.entries import Handle
 from ...core.settle import Verdict
 from ...core.waiting import Waiter
 from ...envelope import Duration
 from ...results import QueueState, StopReport
+from ..clock import Clock
 from ..control import Crew, QueueControl
 from ..rules import Runner
 from ..scope import ThreadScope
@@ -22,43 +20,16 @@ from ..threads.futures import EnvelopeFuture
 from ..threads.queue import EnvelopeQueue
 from ..threads.workers import execute
 from ..watchdog import StuckRun
-from .world import Sleeper, VirtualClock
+from .moved import Moved, VirtualWaits
 
 
-class SimulatedScope(ThreadScope):
-    """A scope whose waits spend virtual time."""
+class SimulatedScope(VirtualWaits, ThreadScope):
+    """The scope of a simulated queue on threads."""
 
-    __slots__ = ("_sleepers", "_world")
-
-    def __init__(self, queue: Any, world: VirtualClock) -> None:
-        super().__init__(queue, world.now)
-        self._world = world
-        self._sleepers: list[Sleeper] = []
-        self.first_context = Context(self, 1, None)
-
-    def wait(self, until: float | None) -> None:
-        """Spend virtual time until *until*, or until the scope is cancelled."""
-        if self.cancelled:
-            return
-        world = self._world
-        if get_ident() not in world._carriers:
-            world.wait_until(lambda: self.cancelled, None if until is None else max(0.0, until - world.now()))
-            return
-        sleeper = Sleeper()
-        self._sleepers.append(sleeper)
-        try:
-            world.block(sleeper, float("inf") if until is None else max(until, world.now()))
-        finally:
-            self._sleepers.remove(sleeper)
-
-    def cancel(self) -> None:
-        """End all contexts."""
-        self.cancelled = True
-        for sleeper in self._sleepers:
-            self._world.wake(sleeper)
+    __slots__ = ()
 
 
-class SimulatedEnvelopeQueue(EnvelopeQueue):
+class SimulatedEnvelopeQueue(Moved, EnvelopeQueue):
     """An `EnvelopeQueue` that runs nothing by itself and moves only when told, in virtual time.
 
     Same constructor and methods; `clock` must be a `VirtualClock` (one of its own when None). `advance(seconds)` goes
@@ -79,27 +50,10 @@ class SimulatedEnvelopeQueue(EnvelopeQueue):
     tick at 120.0
     """
 
-    def __init__(self, name: str, *, clock: VirtualClock | None = None, **options: Any) -> None:
-        world = VirtualClock() if clock is None else clock
-        if not isinstance(world, VirtualClock):
-            raise TypeError(f"clock must be a VirtualClock, not {type(world).__name__}: a simulated queue moves it")
-        self._world = world
-        super().__init__(name, clock=world, **options)
-        self._reporter.on_interrupt = world.interrupt
-        world.join(self)
-
-    @property
-    def clock(self) -> VirtualClock:
-        """The virtual clock."""
-        return self._world
-
-    def advance(self, seconds: float | timedelta) -> None:
-        """Go *seconds* on, through everything that becomes due on this clock, in order."""
-        self._world.advance(seconds)
-
-    def run_until_idle(self) -> None:
-        """Run what is ready now."""
-        self._world.run_until_idle()
+    def _take_clock(self, clock: Clock | None) -> Clock:
+        taken = super()._take_clock(clock)
+        self._world.join(self)
+        return taken
 
     # What the world asks
 
@@ -175,10 +129,7 @@ class SimulatedEnvelopeQueue(EnvelopeQueue):
     # Where it differs from threads
 
     def _new_scope(self) -> ThreadScope:
-        return SimulatedScope(self, self._world)
-
-    def _randomness(self) -> Callable[[], float]:
-        return random.Random(0).random
+        return SimulatedScope(self, self._clock_now)
 
     def _grow(self, pool: Crew, count: int) -> None:
         """No threads."""
@@ -206,6 +157,3 @@ class SimulatedEnvelopeQueue(EnvelopeQueue):
         assert report is not None
         self._note_kept(report)
         return report
-
-    def _exit(self, timeout: float) -> None:
-        """Nothing runs by itself, so nothing is to be waited for."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import ref
 
 from ...durations import nonnegative
@@ -24,20 +24,38 @@ from ...errors import QueueStateError
 from ..parking import new_bell
 
 if TYPE_CHECKING:
-    from .queue import SimulatedEnvelopeQueue
+    from .loop import SimulatedLoop
 
 EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+class Moves(Protocol):
+    """What a clock moves: a queue on threads, or the event loop of the others."""
+
+    def _next_event(self) -> float | None:
+        """The instant of the next thing that it would do, at the earliest now."""
+        ...
+
+    def _step(self) -> None:
+        """Do one thing that is due now."""
+        ...
 
 
 class Sleeper:
     """A carrier that waits in the middle of user code. A heap item is live while its `ticket` is the sleeper's."""
 
-    __slots__ = ("bell", "is_met", "ticket")
+    __slots__ = ("bell", "is_met", "ticket", "world")
 
-    def __init__(self) -> None:
+    def __init__(self, world: VirtualClock) -> None:
+        self.world = world
         self.bell = new_bell()
         self.ticket = 0
         self.is_met: Callable[[], bool] | None = None
+
+    def release(self) -> None:
+        """Let it go on at this instant, when its turn comes."""
+        if self.ticket:
+            self.world.wake(self)
 
 
 class Goal:
@@ -69,7 +87,8 @@ class VirtualClock:
             raise ValueError("start_utc must be a timezone-aware datetime")
         self._now = 0.0
         self._wall_at_zero = start_utc.astimezone(UTC)
-        self._queues: list[ref[SimulatedEnvelopeQueue]] = []
+        self._movables: list[Callable[[], Moves | None]] = []  # the queues are not kept alive by it
+        self._loop: SimulatedLoop | None = None
         self._timeline: list[tuple[float, int, Sleeper]] = []
         self._next_ticket = count(1).__next__
         self._waiting: list[Sleeper] = []  # for a condition
@@ -93,8 +112,8 @@ class VirtualClock:
     def sleep(self, seconds: float | timedelta) -> None:
         """Spend virtual time, whatever a context says. In a test, the same as `advance`."""
         span = nonnegative(seconds, "seconds")
-        if get_ident() in self._carriers:
-            self.block(Sleeper(), self._now + span)
+        if self.is_carrier():
+            self.block(Sleeper(self), self._now + span)
         else:
             self.advance(span)
 
@@ -111,9 +130,20 @@ class VirtualClock:
 
     # For the simulated queues
 
-    def join(self, queue: SimulatedEnvelopeQueue) -> None:
+    def join(self, queue: Moves) -> None:
         """*queue* lives on this clock from now on."""
-        self._queues.append(ref(queue))
+        self._movables.append(ref(queue))
+
+    @property
+    def loop(self) -> SimulatedLoop:
+        """The event loop of its asyncio queues."""
+        loop = self._loop
+        if loop is None:
+            from .loop import SimulatedLoop
+
+            self._loop = loop = SimulatedLoop(self)
+            self._movables.append(lambda: loop)
+        return loop
 
     def wait_until(self, is_met: Callable[[], bool], timeout: float | None) -> bool:
         """Let things happen until *is_met*; False when *timeout* virtual seconds passed first.
@@ -123,8 +153,8 @@ class VirtualClock:
         until = inf if timeout is None else self._now + timeout
         if is_met():
             return True
-        if get_ident() in self._carriers:
-            sleeper = Sleeper()
+        if self.is_carrier():
+            sleeper = Sleeper(self)
             sleeper.is_met = is_met
             self.block(sleeper, until)
             sleeper.is_met = None
@@ -152,9 +182,12 @@ class VirtualClock:
 
     def wake(self, sleeper: Sleeper) -> None:
         """Let a blocked *sleeper* go on at this instant, when its turn comes."""
-        if sleeper.ticket:
-            sleeper.ticket = self._next_ticket()
-            heappush(self._timeline, (self._now, sleeper.ticket, sleeper))
+        sleeper.ticket = self._next_ticket()
+        heappush(self._timeline, (self._now, sleeper.ticket, sleeper))
+
+    def is_carrier(self) -> bool:
+        """Whether the calling thread runs user code of this clock."""
+        return get_ident() in self._carriers
 
     def interrupt(self, error: BaseException) -> None:
         """Raise *error*, the KeyboardInterrupt of user code, to the caller once what goes on now is settled."""
@@ -164,7 +197,7 @@ class VirtualClock:
     # The baton
 
     def _drive(self, goal: Goal) -> None:
-        if get_ident() in self._carriers:
+        if self.is_carrier():
             raise QueueStateError(
                 "a handler cannot advance the clock it runs on: it spends time with ctx.wait(seconds)"
             )
@@ -199,10 +232,10 @@ class VirtualClock:
         self._goal = None
         goal.bell.release()
 
-    def _alive(self) -> list[SimulatedEnvelopeQueue]:
-        alive = [queue for reference in self._queues if (queue := reference()) is not None]
-        if len(alive) < len(self._queues):
-            self._queues = [reference for reference in self._queues if reference() is not None]
+    def _alive(self) -> list[Moves]:
+        alive = [movable for reference in self._movables if (movable := reference()) is not None]
+        if len(alive) < len(self._movables):
+            self._movables = [reference for reference in self._movables if reference() is not None]
         return alive
 
     def _nothing_before(self, until: float, goal: Goal) -> bool:
@@ -211,8 +244,8 @@ class VirtualClock:
         self._drop_stale()
         if self._timeline and self._timeline[0][0] <= until:
             return False
-        for queue in self._alive():
-            at = queue._next_event()
+        for movable in self._alive():
+            at = movable._next_event()
             if at is not None and at <= until:
                 return False
         return True
@@ -256,17 +289,19 @@ class VirtualClock:
         self._drop_stale()
         if self._timeline and self._timeline[0][0] <= self._now:
             return False
-        for queue in self._alive():
-            at = queue._next_event()
+        for movable in self._alive():
+            at = movable._next_event()
             if at is not None and at <= self._now:
-                queue._step()
+                movable._step()
                 return True
         return False
 
     def _jump(self, goal: Goal) -> Sleeper | None:
         """Go to the next event. The sleeper whose time it is, if it is one's; hands back when the goal comes first."""
         at = self._timeline[0][0] if self._timeline else inf
-        at_queue = min((event for queue in self._alive() if (event := queue._next_event()) is not None), default=inf)
+        at_queue = min(
+            (event for movable in self._alive() if (event := movable._next_event()) is not None), default=inf
+        )
         if min(at, at_queue) > goal.until or min(at, at_queue) == inf:
             if goal.until < inf:
                 self._now = max(self._now, goal.until)
