@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import importlib.util
 import os
 import re
 import sys
@@ -17,6 +19,19 @@ PATIENCE = 2.0  # seconds that threads have to end, and file descriptors to be c
 FDS = Path("/proc/self/fd")
 WATCHDOG = "rate-envelope-queue watchdog"
 WORKER = re.compile(r"^(?!Thread-|Dummy-).+-\d+$")  # "<queue>-<number>"; threading itself names "Thread-1", "Dummy-1"
+
+
+HAS_UVLOOP = importlib.util.find_spec("uvloop") is not None
+
+
+@pytest.fixture(scope="session")
+def uvloop_is_warm() -> None:
+    """The first loop of uvloop opens a pipe that stays."""
+    if HAS_UVLOOP:
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(asyncio.sleep(0))
 
 
 @pytest.fixture(autouse=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib.util
 from collections.abc import Iterator
 
 import pytest
 
+from ..conftest import HAS_UVLOOP
 from .aio_harness import AsyncioHarness, LoopHarness, RealAsyncioHarness, StubbornHarness, UvloopHarness
 from .harness import Harness, SimulatedHarness, ThreadsHarness
 from .twin import TwinHarness
@@ -23,7 +22,6 @@ KINDS = (
 )
 HARNESSES: dict[str, type[Harness]] = {harness.kind: harness for harness in KINDS}
 USUAL = ["simulated", "twin", "threads", "asyncio", "uvloop"]
-HAS_UVLOOP = importlib.util.find_spec("uvloop") is not None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -42,16 +40,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     names = pyfuncitem._fixtureinfo.argnames
     harness.run_test(pyfuncitem.obj, {name: pyfuncitem.funcargs[name] for name in names})
     return True
-
-
-@pytest.fixture(scope="session")
-def uvloop_is_warm() -> None:
-    """The first loop of uvloop opens a pipe that stays."""
-    if HAS_UVLOOP:
-        import uvloop
-
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(asyncio.sleep(0))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from rate_envelope_queue import AsyncEnvelopeQueue, Envelope, QueueState, QueueStateError, StopMode
 from rate_envelope_queue.core import effects
 
-from .conftest import HAS_UVLOOP
+from ..conftest import HAS_UVLOOP
 from .harness import check_ledger
 from .running import Seen, raises
 from .test_isolation import AROUND_THE_RUN, IN_THE_RUN, interrupting
