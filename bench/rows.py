@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import contestants as who
-from . import subprocesses
+from . import loops, subprocesses
 from .measure import Samples, alternate, percentile
 from .table import Row
 
@@ -256,6 +256,55 @@ MEMORY = (
 COSTS = subprocesses.COSTS
 
 
+def loop(effort: Effort) -> list[Row]:
+    """On asyncio: against `asyncio.Queue` with tasks that await the same functions, and how long a turn takes."""
+    plain, full = effort.of(50_000), effort.of(20_000)
+    noop = alternate(
+        {
+            "ours": loops.sends(loops.plain_envelope, plain),
+            "queue": loops.asyncio_queue(loops.noop, loops.plain_envelope, plain),
+            "bare": loops.bare_awaits(plain),
+        },
+        effort.rounds,
+    )
+    everything = alternate(
+        {
+            "ours": loops.sends(loops.full_envelope, full),
+            "queue": loops.asyncio_queue(loops.full_by_hand, loops.full_envelope, full),
+        },
+        effort.rounds,
+    )
+    turns = [loops.stalls(effort.of(100_000)) for _ in range(effort.rounds)]
+    against = "asyncio.Queue"
+    return [
+        Row("asyncio-noop", "no-op, 64 workers", "us", noop["ours"], noop["queue"], against, kind="speed", target=1.4),
+        Row("asyncio-noop-bare", "the same", "us", noop["ours"], noop["bare"], "bare awaits"),
+        Row(
+            "asyncio-everything",
+            "everything on, 64 workers",
+            "us",
+            everything["ours"],
+            everything["queue"],
+            against,
+            kind="speed",
+            target=0.6,
+            note=UNBOUNDED,
+        ),
+        Row(
+            "asyncio-stall",
+            "turn of the loop while no-ops drain, p99",
+            "ms",
+            Samples(tuple(percentile(values, 0.99) for values in turns)),
+            kind="figure",
+            target=5.0,
+        ),
+        Row("asyncio-stall-max", "the longest of them", "ms", Samples(tuple(map(max, turns)))),
+    ]
+
+
+UNBOUNDED = "the tasks of asyncio.Queue await the same functions, without a deadline"
+
+
 def imports(effort: Effort) -> list[Row]:
     """How long `import rate_envelope_queue` takes a fresh interpreter."""
     found = subprocesses.imports({"ours": "rate_envelope_queue", "theirs": "concurrent.futures.thread"}, effort.rounds)
@@ -271,5 +320,6 @@ SECTIONS: tuple[tuple[str, str, Callable[[Effort], list[Row]]], ...] = (
     ("sending", "What a send costs", sending),
     ("handoff", "Idle hand-off", hand_off),
     ("delayed", "Delayed envelopes", delayed),
+    ("asyncio", "On asyncio, against asyncio.Queue and worker tasks", loop),
     ("import", "Import", imports),
 )
