@@ -290,3 +290,22 @@ def test_3_a_stuck_coroutine_is_reported_once_with_where_it_waits(h):
     finish(queue)
     assert len(seen.stuck) == 1
     assert (queue.stats().succeeded, queue.stats().late) == (1, 1)
+
+
+@pytest.mark.parametrize("hook", ["after_hook", "success_hook"])
+def test_e_a_hook_after_a_stray_cancellation_keeps_its_limit(h, hook):
+    """E: a cancellation from elsewhere, which the handler gets over, takes nothing from the deadline of the run: a hook
+    that goes on past it is cancelled at it."""
+    widen(h)
+
+    async def invoke(ctx, envelope):
+        asyncio.current_task().cancel()
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            h.mark("got over it")
+
+    queue, seen = run(h, Envelope.once(invoke, deadline=h.s(0.5), **{hook: waits_for_its_context(h)}))
+    assert h.labels() == ["got over it", "cancelled"]
+    assert [type(event.error) for event in seen.hook_failed] == [DeadlineExceeded]
+    assert (queue.stats().succeeded, h.times("cancelled")[0]) == (1, h.about(0.5))

@@ -55,14 +55,7 @@ MUTANTS = (
             (DEADLINES, "nearest - self._clock()", "nearest - self._clock() - 0.001"),
         ),
     ),
-    Mutant(
-        "the_limit_is_kept",
-        (
-            (CANCELS, "self.limit_at = inf\n        super().close()", "super().close()"),
-            (CANCELS, "self.limit_at = inf\n        return super().invoked", "return super().invoked"),
-            (CANCELS, "self.limit_at = inf\n        return super().verdict", "return super().verdict"),
-        ),
-    ),
+    Mutant("the_limit_is_kept", ((CANCELS, "self.limit_at = inf\n        super().close()", "super().close()"),)),
     Mutant("no_deadline", ((DEADLINES, "runner.task.cancel()", "pass"),)),
     Mutant("no_guard", ((WORKERS, "if self._guard is None:", "if False:"),), dying=1.0),
     Mutant("the_guard_tells_too_late", ((CANCELS, "self.crew.is_dying = True", "pass"),), dying=1.0),

@@ -18,10 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...context import AsyncContext, RunContext
 from ...core.entries import Handle
-from ...core.settle import Verdict, is_a
-from ...envelope import Envelope
+from ...core.settle import is_a
 from ...errors import Cancelled, DeadlineExceeded
-from ..plan import Plan
 from ..rules import House, Runner
 from ..stacks import stack_of_coroutine, stack_of_thread
 from .bells import a_turn
@@ -62,12 +60,13 @@ class LoopRunner(Runner):
     the deadline; `is_given_up`: for a stop. `handle` is what runs, `job` the plain function that it waits for.
     """
 
-    __slots__ = ("crew", "handle", "is_disturbed", "is_fired", "is_given_up", "job", "limit_at", "task")
+    __slots__ = ("crew", "deadlines", "handle", "is_disturbed", "is_fired", "is_given_up", "job", "limit_at", "task")
 
     task: WorkerTask
 
     def __init__(self, house: House, crew: LoopCrew) -> None:
         self.crew = crew
+        self.deadlines = crew.deadlines
         self.handle: Handle = None
         self.job: Job | None = None
         self.limit_at = inf
@@ -83,57 +82,29 @@ class LoopRunner(Runner):
             self.interrupt = None
 
     def _make_context(self, until: float | None) -> Any:
+        """The context of a phase that begins, and may go on until *until*."""
         context: RunContext = _new(AsyncContext)
         context._scope = self.scope
         context._attempt = self.attempt
         context._deadline = until
+        self._limit(inf if until is None else until)
         return context
 
     # The phases
 
     def _limit(self, until: float) -> None:
-        """A phase begins that may go on until *until*."""
         self.limit_at = until
-        deadlines = self.crew.deadlines
-        if until < deadlines.earliest:
-            deadlines.note(until)
-
-    def open(self, plan: Plan, envelope: Envelope, attempt: int) -> None:
-        """A run begins: its deadline counts from now."""
-        super().open(plan, envelope, attempt)
-        if self.deadline_at is not None:
-            self._limit(self.deadline_at)
-
-    def before_context(self) -> Any:
-        """For the before hook: its budget, within the deadline."""
-        context = super().before_context()
-        if self.before_until != self.deadline_at:
-            self._limit(self.before_until)
-        return context
+        if until < self.deadlines.earliest:
+            self.deadlines.note(until)
 
     def check_before(self) -> None:
         """The before hook returned: no invoke under a cancelled context, or after the hook's budget."""
         super().check_before()
-        self.limit_at = inf
-        if self.deadline_at is not None:
-            self._limit(self.deadline_at)
+        self._limit(inf if self.deadline_at is None else self.deadline_at)
 
     def invoked(self, error: BaseException | None) -> BaseException | None:
         """Before and invoke are over: the error that counts from here on."""
-        self.limit_at = inf
         return super().invoked(None if error is None else self.owned(error))
-
-    def hook_context(self) -> Any:
-        """For after and success hooks: their budget within the deadline; past it, a fresh floor."""
-        context = super().hook_context()
-        self._limit(context._deadline)  # type: ignore[arg-type]  # a hook's context always has one
-        return context
-
-    def failure_context(self) -> Any:
-        """For the failure hook: a budget of its own."""
-        context = super().failure_context()
-        self._limit(context._deadline)  # type: ignore[arg-type]
-        return context
 
     def after_raised(self, error: BaseException | None, raised: BaseException) -> BaseException | None:
         """The after hook raised."""
@@ -142,11 +113,6 @@ class LoopRunner(Runner):
     def hook_raised(self, hook: str, raised: BaseException) -> None:
         """Report what a hook raised; the run's result stands."""
         super().hook_raised(hook, self.owned(raised))
-
-    def verdict(self, error: BaseException | None, decision: object) -> Verdict:
-        """What follows."""
-        self.limit_at = inf
-        return super().verdict(error, decision)
 
     # Whose cancellation
 
@@ -168,8 +134,9 @@ class LoopRunner(Runner):
         return ours
 
     async def absorb(self) -> None:
-        """The phase is over in which the task was cancelled: leave nothing of it behind."""
-        task = self.task
+        """The phase is over in which the task was cancelled: leave nothing of it behind but its limit, for a next that
+        has no other."""
+        task, until = self.task, self.limit_at
         self.limit_at = inf
         while self.is_disturbed:
             self.is_disturbed = self.is_fired = self.is_given_up = False
@@ -180,6 +147,7 @@ class LoopRunner(Runner):
                     await a_turn()
                 except CancelledError:
                     self.is_disturbed = True  # and look again: another may have come with it
+        self._limit(until)
         if self.crew.is_dying:
             self.scope.cancelled = True
 
