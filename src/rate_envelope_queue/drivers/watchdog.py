@@ -5,6 +5,7 @@ Stop timeouts that nobody waits for, and the look at runs that are stuck.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -16,6 +17,8 @@ from ..envelope import Envelope
 from ..errors import QueueStateError
 from .clock import LONGEST_WAIT, real_now
 from .rules import Runner
+
+log = logging.getLogger("rate_envelope_queue")
 
 
 class Call:
@@ -87,6 +90,8 @@ class Watchdog:
                     method()
                 except QueueStateError:  # the process forked meanwhile
                     pass
+                except BaseException:  # it serves other queues too
+                    log.exception("a call of the watchdog failed")
                 del method  # or the thread would keep the queue while it sleeps
 
     def _until_next(self) -> float | None:
