@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from .naive import STOPPING, Model
+from .naive import STOPPING
+from .naive_control import Model
 
 
 def situation(model: Model, key: Hashable = None) -> set[str]:
@@ -47,7 +48,7 @@ MUST_MEET = {
     "give_up first": "row, running, ready",
     "give_up": "row",
     # how a run ends, and what it finds
-    "finish": "running, draining, stopping, sent again, cancelled, abandoned, oversized, paused, awaited, row, held back",
+    "finish": "running, draining, stopping, sent again, cancelled, abandoned, oversized, paused, awaited, row, due",
     "period": "running, draining, stopping, sent again, cancelled, abandoned, escalated",
     "success": "running, sent again, cancelled, abandoned, draining, stopping, escalated, terminating",
     "late": "running, sent again, abandoned, draining, stopping",

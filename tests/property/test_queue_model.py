@@ -2,7 +2,8 @@
 the same outcomes and the same counts, and every guarantee holds after every step.
 
 Twice: hypothesis draws programs, and makes a failing one as short as it can; a dice throws them, which is quicker and
-fairer, and says which seed failed. Both must reach every pair that is listed. `REQ_SOAK=1` asks for more, at random.
+fairer, and says which seed failed. Both count what they meet, and fail when a pair was not met. `REQ_SOAK=1` asks for
+more, at random.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -31,8 +31,7 @@ from tests.unit.machine_world import World, envelope_of, retry
 from .guarantees import hold, hold_at_the_end
 from .naive import PERIOD, key_of
 from .pairs import NAMED, PAIRS
-from .programs import SETTINGS, play
-from .steps import STEPS, Step
+from .programs import SETTINGS, one_more, play
 from .twins import Twins, make_envelopes
 
 IS_LONG = os.environ.get("REQ_SOAK") == "1"
@@ -40,39 +39,27 @@ REACHED: Counter[str] = Counter()
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Programs for both; each step of the table is a rule."""
+    """Programs for both. One rule draws from the table of steps that are possible: were each step a rule, hypothesis,
+    which looks for a possible one by trial, would hardly ever choose what is seldom possible, and so interesting."""
 
-    twins: Twins | None = None
+    twins: Twins
 
     @initialize(**{name: st.sampled_from(choices) for name, choices in SETTINGS.items()})
     def begin(self, **options: Any) -> None:
         self.twins = Twins(REACHED, **options)
 
+    @rule(data=st.data())
+    def step(self, data: st.DataObject) -> None:
+        one_more(self.twins, lambda choices: data.draw(st.sampled_from(choices)))
+
     @invariant()
     def all_guarantees_hold(self) -> None:
-        if self.twins is not None:
+        if hasattr(self, "twins"):
             hold(self.twins)
 
     def teardown(self) -> None:
-        if self.twins is not None:
+        if hasattr(self, "twins"):
             hold_at_the_end(self.twins)
-
-
-def as_rule(step: Step) -> Any:
-    """The step as hypothesis wants it."""
-
-    def run(self: QueueMachine, **arguments: Any) -> None:
-        assert self.twins is not None
-        self.twins.log.append((step.do.__name__, arguments))
-        step.do(self.twins, **arguments)
-
-    run.__name__ = run.__qualname__ = step.do.__name__
-    strategies = {name: st.sampled_from(choices) for name, choices in step.choices.items()}
-    return precondition(lambda self: self.twins is not None and bool(step.when(self.twins)))(rule(**strategies)(run))
-
-
-for each in STEPS:
-    setattr(QueueMachine, each.do.__name__, as_rule(each))
 
 
 @pytest.fixture(params=[None, 0], ids=["as it is", "debris stays"])
@@ -88,12 +75,12 @@ def missing(pairs: list[str], reached: Counter[str]) -> list[str]:
 
 @pytest.mark.usefixtures("debris")
 def test_the_machine_does_what_the_model_does() -> None:
-    """I-1 to I-10, I-15, I-16, I-19: programs drawn by hypothesis, which reach every pair that has a step of its own."""
+    """I-1 to I-10, I-15, I-16, I-19: programs drawn by hypothesis, which meet every pair that has a step of its own."""
     REACHED.clear()
     run_state_machine_as_test(
         QueueMachine,
         settings=settings(
-            max_examples=10_000 if IS_LONG else 150,
+            max_examples=10_000 if IS_LONG else 200,
             stateful_step_count=100 if IS_LONG else 50,
             derandomize=not IS_LONG,
             deadline=None,
@@ -107,7 +94,7 @@ def test_the_machine_does_what_the_model_does() -> None:
 
 @pytest.mark.usefixtures("debris")
 def test_random_programs() -> None:
-    """I-1 to I-10, I-15, I-16, I-19: programs thrown by a dice, which reach every pair."""
+    """I-1 to I-10, I-15, I-16, I-19: programs thrown by a dice, which meet every pair."""
     first = time.time_ns() if IS_LONG else 0
     reached: Counter[str] = Counter()
     for seed in range(first, first + (20_000 if IS_LONG else 300)):

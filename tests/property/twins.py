@@ -20,7 +20,8 @@ from rate_envelope_queue.limiters import TokenBucket
 from rate_envelope_queue.results import StopMode
 from tests.unit.machine_world import World, envelope_of, handler
 
-from .naive import PERIOD, Model, key_of
+from .naive import PERIOD, key_of
+from .naive_control import Model
 from .pairs import situation
 
 PERIODIC_WAYS = ("success", "late", "retry", "drop", "stop", "cancelled")
