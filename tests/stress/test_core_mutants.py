@@ -14,7 +14,7 @@ import pytest
 
 from tests.mutating import ROOT, check_of, copy_of_package, environment_of
 
-from .mutants import MUTANTS, Mutant
+from .core_mutants import MUTANTS, Mutant
 
 BUDGET = 600  # programs: ten times what the hardest need in the mean
 
