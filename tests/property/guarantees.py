@@ -26,7 +26,7 @@ LEGAL = {
 LEAVES = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType, str, int, float, bool, type(None))
 COUNTED = {  # of the effects, and what the model counts
     effects.DEAD: "dead", effects.FORGET: "forgotten", effects.RETRIED: "retried", effects.LOST: "lost",
-    effects.CANCEL: "cancels", effects.ABANDONED: "runs_abandoned",
+    effects.CANCEL: "cancels", effects.ABANDONED: "runs_abandoned", effects.STOPPED: "stops",
 }  # fmt: skip
 
 
@@ -129,6 +129,7 @@ def legal_transitions(twins: Twins) -> None:
     if state in (STOPPED, TERMINATED):
         report = twins.world.report()
         same({name: getattr(report, name) for name in twins.model.report}, twins.model.report)
+        assert report is twins.machine.last_report
         assert twins.machine.stats().running == 0
 
 
@@ -163,6 +164,10 @@ def observed(twins: Twins) -> None:
     for waiter in twins.waiters:
         expected = twins.model.answers.get(waiter)
         same((waiter.is_done, waiter.error is None), (expected is not None, expected is not False))
+    for ticket, waiter in twins.callers:
+        assert (waiter.is_done, waiter.answer) == (ticket.report is not None, ticket.report)
+    if twins.callers and twins.model.state is not STOPPING:
+        assert twins.callers[-1][1].is_done
 
 
 def reachable(machine: Any) -> set[Any]:

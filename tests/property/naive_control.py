@@ -106,6 +106,7 @@ class Model(Queue):
         if self.is_ending:
             stop.returned = [self.end(key, Outcome.RETURNED) for key in list(self.book)]
         self.state = TERMINATED if self.is_ending else STOPPED
+        self.counts["stops"] += 1
         self.answer_joins(not self.one_offs())
         self.report = {
             "mode": stop.mode, "state": self.state, "timed_out": stop.is_timed_out, "elapsed": self.now - stop.begun_at,

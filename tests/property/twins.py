@@ -12,6 +12,7 @@ from typing import Any
 
 from rate_envelope_queue.core import settle
 from rate_envelope_queue.core.settle import RUN_FAILED, RUN_SUCCEEDED, Verdict
+from rate_envelope_queue.core.stopping import Ticket
 from rate_envelope_queue.core.waiting import Waiter
 from rate_envelope_queue.decision import retry_after, retry_now, retry_with_backoff
 from rate_envelope_queue.envelope import Envelope
@@ -20,7 +21,7 @@ from rate_envelope_queue.limiters import TokenBucket
 from rate_envelope_queue.results import StopMode
 from tests.unit.machine_world import World, envelope_of, handler
 
-from .naive import PERIOD, key_of
+from .naive import PERIOD, RUNNING, STOPPING, key_of
 from .naive_control import Model
 from .pairs import situation
 
@@ -64,7 +65,8 @@ class Twins:
         self.handles: list[tuple[Any, Hashable]] = []  # what runs, abandoned runs too
         self.futures: list[tuple[Hashable, Future]] = []
         self.seats: list[tuple[Any, Sequence[Envelope]]] = []
-        self.waiters: list[Waiter] = []
+        self.waiters: list[Waiter] = []  # of join
+        self.callers: list[tuple[Ticket, Waiter]] = []  # of stop
         self.admitted = 0  # the sum of what sends answered
         if starts:
             self.start()
@@ -267,9 +269,17 @@ class Twins:
     def stop(self, mode: StopMode, timeout: float | None, grace: float, *, is_ending: bool = False) -> None:
         self.met("terminate" if is_ending else "drain" if mode is StopMode.DRAIN else "stop queue")
         self.both(
-            lambda: self.world.stop(mode, timeout, grace, is_ending=is_ending) and None,
+            lambda: self._stop(mode, timeout, grace, is_ending),
             lambda: self.model.stop(mode, timeout, grace, is_ending=is_ending),
         )
+
+    def _stop(self, mode: StopMode, timeout: float | None, grace: float, is_ending: bool) -> None:
+        """Begun or joined, and waited for, as by a caller."""
+        ticket = self.world.stop(mode, timeout, grace, is_ending=is_ending)
+        assert ticket is self.machine.ticket or self.machine.state not in (RUNNING, STOPPING)
+        if ticket is not None and ticket.report is None:
+            self.callers.append((ticket, Waiter()))
+            ticket.waiters.append(self.callers[-1][1])
 
     def give_up_run(self, key: Hashable) -> None:
         """During a stop, one run is given up on."""
