@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rate_envelope_queue.results import StopMode
 
 from .naive import STOPPING, key_of
 from .table import (
+    BATCHES,
     DELAYS,
     PICK,
     YES_NO,
@@ -127,6 +130,18 @@ def drain_x_retry(twins: Twins, index: int, how: str, after: float) -> None:
     twins.finish(index, how, after, takes=True)
 
 
+@step(2, is_live, batch=BATCHES, index=PICK, how=WAYS, grace=(0.0, 5.0))
+def drain_x_time_over(twins: Twins, batch: Sequence[int], index: int, how: str, grace: float) -> None:
+    """What waits when the time of a drain is over is kept."""
+    twins.send([twins.envelopes[number] for number in batch])
+    twins.take()
+    twins.stop(StopMode.DRAIN, 1.0, grace)
+    twins.advance(1.0)
+    twins.take()
+    if twins.handles:
+        twins.finish(index, how, 0.0, takes=True)
+
+
 @step(1, is_live, which=(6, 7, 9), how=("success", "retry", "cancelled", "drop"), takes=YES_NO)
 def drain_x_periodic(twins: Twins, which: int, how: str, takes: bool) -> None:
     """The next time of a periodic does not keep a drain from ending."""
@@ -154,7 +169,7 @@ def abandon_x_stopping(twins: Twins, index: int) -> None:
     twins.give_up_run(one_of(twins.model.active(), index))
 
 
-@step(1, lambda t: len(t.log) > 25, timeout=(None, 0.0, 1.0), resent=YES_NO, index=PICK, how=(*WAYS, "cancelled"))
+@step(2, lambda t: len(t.log) > 25, timeout=(None, 0.0, 1.0), resent=YES_NO, index=PICK, how=(*WAYS, "cancelled"))
 def terminate(twins: Twins, timeout: float | None, resent: bool, index: int, how: str) -> None:
     """Late in a program, since little happens afterwards; what runs may end meanwhile."""
     if resent and runs(twins):

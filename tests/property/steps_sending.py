@@ -24,6 +24,14 @@ def send_and_run(twins: Twins, batch: Sequence[int]) -> None:
     twins.take_all()
 
 
+@step(2, batch=BATCHES, delay=(1.0, 2.0))
+def send_later_and_run(twins: Twins, batch: Sequence[int], delay: float) -> None:
+    """Due at the same time, they run in the order in which they were sent."""
+    twins.send([twins.envelopes[number] for number in batch], delay)
+    twins.advance(delay)
+    twins.take_all()
+
+
 @step(5)
 def take(twins: Twins) -> None:
     twins.take()
