@@ -18,7 +18,7 @@ SETTINGS: dict[str, Sequence[Any]] = {
     "capacity": (1, 2, 3, 5, None), "limit": (1, 2, 3), "replaces": (False, True), "gap": (0.0, 0.0, 0.0, 2.0),
     "starts": (True, True, True, False),
 }  # fmt: skip
-LENGTH = 60
+LENGTH = 80
 
 
 def one_more(twins: Twins, choice: Callable[[Sequence[Any]], Any]) -> None:

@@ -72,7 +72,7 @@ def resize_x_stopping(twins: Twins, limit: int) -> None:
     twins.take_all()
 
 
-@step(1)
+@step(2)
 def start(twins: Twins) -> None:
     twins.start()
 
@@ -88,7 +88,7 @@ def start_x_stopping(twins: Twins, index: int, how: str, takes: bool) -> None:
 # Stopping
 
 
-@step(1, mode=tuple(StopMode), timeout=(None, None, 0.0, 1.0, 3.0), grace=(0.0, 2.0))
+@step(2, mode=tuple(StopMode), timeout=(None, None, 0.0, 1.0, 3.0), grace=(0.0, 2.0))
 def stop(twins: Twins, mode: StopMode, timeout: float | None, grace: float) -> None:
     twins.stop(mode, timeout, grace)
 
@@ -163,7 +163,7 @@ def abandon_x_restart(twins: Twins, resent: int, delay: float, index: int) -> No
         twins.take_all()
 
 
-@step(1, lambda t: t.model.state is STOPPING and t.model.active(), index=PICK)
+@step(3, lambda t: t.model.state is STOPPING and t.model.active(), index=PICK)
 def abandon_x_stopping(twins: Twins, index: int) -> None:
     """One run is given up on, the others go on."""
     twins.give_up_run(one_of(twins.model.active(), index))

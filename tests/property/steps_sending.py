@@ -18,7 +18,7 @@ def send(twins: Twins, batch: Sequence[int], delay: float) -> None:
     twins.send([twins.envelopes[number] for number in batch], delay)
 
 
-@step(2, batch=BATCHES)
+@step(8, batch=BATCHES)
 def send_and_run(twins: Twins, batch: Sequence[int]) -> None:
     twins.send([twins.envelopes[number] for number in batch])
     twins.take_all()
@@ -37,12 +37,22 @@ def take(twins: Twins) -> None:
     twins.take()
 
 
+@step(4, is_live, many=(2, 3, 4))
+def work(twins: Twins, many: int) -> None:
+    """The life of most queues: plain envelopes, all of which succeed, by workers that go on and on."""
+    twins.send(twins.envelopes[:many])
+    twins.take_all()
+    for _ in range(many):
+        if twins.handles:
+            twins.finish(0, "success", 0.0, takes=True)
+
+
 @step(3)
 def take_all(twins: Twins) -> None:
     twins.take_all()
 
 
-@step(8, lambda t: t.handles, index=PICK, how=WAYS, after=(0.0, 0.0, 1.0, 4.0), takes=YES_NO)
+@step(25, lambda t: t.handles, index=PICK, how=WAYS, after=(0.0, 0.0, 1.0, 4.0), takes=YES_NO)
 def finish(twins: Twins, index: int, how: str, after: float, takes: bool) -> None:
     twins.finish(index, how, after, takes=takes)
 
@@ -66,7 +76,7 @@ def advance_to_due(twins: Twins) -> None:
     twins.take()
 
 
-@step(5, lambda t: t.model.is_paused or t.model.state in (STOPPED, STOPPING) or not is_live(t))
+@step(20, lambda t: t.model.is_paused or t.model.state in (STOPPED, STOPPING))
 def go_on(twins: Twins) -> None:
     """So that most programs do not end in a pause or a stop."""
     if twins.model.is_paused:
@@ -152,12 +162,14 @@ def fill(twins: Twins, free: int) -> None:
             return
 
 
-@step(3, which=range(10), sends=YES_NO, cancels=YES_NO)
-def submit(twins: Twins, which: int, sends: bool, cancels: bool) -> None:
+@step(4, which=range(10), sends=("", "before", "after"), cancels=YES_NO)
+def submit(twins: Twins, which: int, sends: str, cancels: bool) -> None:
     """Sent as well, maybe: a plain send keeps the entry in when the future is cancelled."""
-    if sends:
+    if sends == "before":
         twins.send([twins.envelopes[which]])
     twins.submit(twins.envelopes[which])
+    if sends == "after":
+        twins.send([twins.envelopes[which]])
     if cancels and twins.futures:
         twins.detach(0)
 
@@ -187,7 +199,7 @@ def send_wait_x_full(twins: Twins, batch: Sequence[int], many: int, may_wait: bo
         twins.send_wait(absent[-1:])
 
 
-@step(2, lambda t: t.model.seats, index=(0, 0, 1, 2))
+@step(5, lambda t: t.model.seats, index=(0, 0, 1, 2))
 def give_up_x_row(twins: Twins, index: int) -> None:
     twins.give_up(index)
 
