@@ -15,7 +15,7 @@ from .steps import STEPS
 from .twins import Twins
 
 SETTINGS: dict[str, Sequence[Any]] = {
-    "capacity": (1, 2, 3, 5, None), "limit": (1, 2, 3), "replaces": (False, True), "gap": (0.0, 0.0, 0.0, 2.0),
+    "capacity": (1, 2, 3, 5, None), "limit": (1, 2, 3), "replaces": (False, True), "gap": (0.0, 0.0, 2.0),
     "starts": (True, True, True, False),
 }  # fmt: skip
 LENGTH = 80

@@ -44,12 +44,16 @@ def pause_x_due(twins: Twins, which: int, takes: bool) -> None:
     twins.take()
 
 
-@step(2, lambda t: t.model.state is STOPPING, takes=YES_NO)
-def pause_x_drain(twins: Twins, takes: bool) -> None:
+@step(2, lambda t: is_live(t) or t.model.state is STOPPING, batch=BATCHES, takes=YES_NO, resumes=YES_NO)
+def pause_x_drain(twins: Twins, batch: Sequence[int], takes: bool, resumes: bool) -> None:
+    """What waits in a drain is kept when the queue is paused, and the drain ends with what runs."""
+    twins.send([twins.envelopes[number] for number in batch])
+    twins.stop(StopMode.DRAIN, None, 0.0)
     twins.pause()
     if takes:
         twins.take()
-    twins.resume()
+    if resumes:
+        twins.resume()
 
 
 @step(1, limit=(1, 2, 3, 4))
@@ -66,8 +70,11 @@ def resize_x_running(twins: Twins, index: int, takes: bool, limit: int) -> None:
     twins.resize(limit)
 
 
-@step(2, lambda t: t.model.state is STOPPING, limit=(1, 2, 4))
-def resize_x_stopping(twins: Twins, limit: int) -> None:
+@step(2, lambda t: is_live(t) or t.model.state is STOPPING, mode=tuple(StopMode), index=PICK, limit=(1, 2, 4))
+def resize_x_stopping(twins: Twins, mode: StopMode, index: int, limit: int) -> None:
+    if is_live(twins):
+        some_run(twins, index)
+        twins.stop(mode, None, 0.0)
     twins.resize(limit)
     twins.take_all()
 

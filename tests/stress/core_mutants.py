@@ -39,7 +39,7 @@ MUTANTS = (
         "needed = self.count_new(envelopes)\n        if not self.fits(needed):",
         "needed = len(envelopes)\n        if not self.fits(needed):",
         "answers",
-        1.8,
+        1.2,
     ),
     mutant(
         "what is delayed is lost by a stop",
@@ -50,7 +50,7 @@ MUTANTS = (
         "            machine._withdraw(key, entry)\n"
         "    if ticket.is_ending and machine.entries:",
         "I-1",
-        1.8,
+        1.6,
     ),
     mutant(
         "an exception drops the entry",
@@ -59,7 +59,7 @@ MUTANTS = (
         "        if verdict.run == RUN_FAILED:\n            self._end(key, entry, verdict, Outcome.DROPPED, value)\n"
         "        elif outcome is None:\n            self._go_on(entry, verdict)",
         "I-1",
-        1.2,
+        2.0,
     ),
     mutant(
         "a drain does not run what is retried",
@@ -67,7 +67,7 @@ MUTANTS = (
         "        if machine.live_ready():\n            return",
         "        pass",
         "I-6",
-        4.9,
+        3.9,
     ),
     mutant(
         "a stop does not wait for what runs",
@@ -76,7 +76,7 @@ MUTANTS = (
         "        if self.active and self.state is not QueueState.STOPPING:\n"
         "            return\n        ticket = self.ticket",
         "check",
-        1.2,
+        1.5,
     ),
     mutant(
         "a restart forgets what runs",
@@ -93,7 +93,7 @@ MUTANTS = (
         "            self.ready.append(entry)\n            if self.ready.__class__ is deque:\n"
         "                self.ready.rotate(1)",
         "I-7",
-        3.9,
+        2.3,
     ),
     mutant(
         "a send is accepted while stopping",
@@ -101,7 +101,7 @@ MUTANTS = (
         "self.state is not QueueState.INIT and self.state is not QueueState.RUNNING:",
         "self.state is not QueueState.INIT and self.state not in (QueueState.RUNNING, QueueState.STOPPING):",
         "answers",
-        1.8,
+        1.3,
     ),
     mutant(
         "half a batch is taken in",
@@ -114,7 +114,7 @@ MUTANTS = (
         "            raise CapacityExceededError(int(self.room), len(self.entries), needed)\n"
         "        return",
         "I-1",
-        5.8,
+        2.7,
     ),
     mutant(
         "a send during the run is lost",
@@ -122,17 +122,17 @@ MUTANTS = (
         "notes.again = due if notes.again is None else min(notes.again, due)",
         "notes.again = None",
         "I-1",
-        1.6,
+        1.5,
     ),
     # Room
     mutant(
-        "one too many", ADMISSION, "elif len(entries) < self.room:", "elif len(entries) <= self.room:", "check", 5.1
+        "one too many", ADMISSION, "elif len(entries) < self.room:", "elif len(entries) <= self.room:", "check", 3.9
     ),
     mutant(
-        "room is freed and nobody seated", ADMISSION, "        if self.seats:\n", "        if False:\n", "check", 9.3
+        "room is freed and nobody seated", ADMISSION, "        if self.seats:\n", "        if False:\n", "check", 6.5
     ),
     mutant(
-        "the row is overtaken", ADMISSION, "(not self.seats and self.fits(needed))", "self.fits(needed)", "answers", 6.2
+        "the row is overtaken", ADMISSION, "(not self.seats and self.fits(needed))", "self.fits(needed)", "answers", 9.3
     ),
     mutant(
         "who leaves the row blocks it",
@@ -140,18 +140,18 @@ MUTANTS = (
         "    book.seats.remove(seat)\n    fill_seats(book)",
         "    book.seats.remove(seat)",
         "check",
-        6.9,
+        6.6,
     ),
-    mutant("a row forgets a stop", STOPPING, "    waiting.fail_seats(machine)\n", "", "I-4", 4.7),
+    mutant("a row forgets a stop", STOPPING, "    waiting.fail_seats(machine)\n", "", "I-4", 3.3),
     # Duplicates and keys
-    mutant("the later due time wins", ADMISSION, "due < entry.due):", "due > entry.due):", "I-3", 11.5),
+    mutant("the later due time wins", ADMISSION, "due < entry.due):", "due > entry.due):", "I-3", 21.6),
     mutant(
         "a cancel cannot be taken back",
         ADMISSION,
         "        notes.cancelled = False  # the last",
         "        # the last",
         "I-1",
-        4.6,
+        4.9,
     ),
     mutant(
         "a cancel leaves the re-send",
@@ -159,16 +159,16 @@ MUTANTS = (
         "            notes.cancelled = True\n            notes.again = None",
         "            notes.cancelled = True",
         "I-3",
-        12.3,
+        30.5,
     ),
-    mutant("a re-send always replaces", ADMISSION, "if is_first or self.is_replacing:", "if True:", "I-16", 26.8),
+    mutant("a re-send always replaces", ADMISSION, "if is_first or self.is_replacing:", "if True:", "I-3", 20.5),
     mutant(
         "a re-send keeps the old envelope",
         ADMISSION,
         "                entry.envelope = notes.next_envelope\n",
         "",
         "check",
-        2.1,
+        2.3,
     ),
     mutant(
         "nothing is replaced",
@@ -176,7 +176,7 @@ MUTANTS = (
         "        entry.envelope = envelope\n        if planned",
         "        if planned",
         "check",
-        2.8,
+        2.3,
     ),
     mutant(
         "a re-send keeps the attempts",
@@ -184,7 +184,7 @@ MUTANTS = (
         "        asked = self.take_resend(entry)\n        entry.attempt = 1",
         "        asked = self.take_resend(entry)",
         "I-15",
-        12.9,
+        15.1,
     ),
     mutant(
         "a retry before the re-send is late",
@@ -192,7 +192,7 @@ MUTANTS = (
         "min(asked, self._due(verdict)) if goes_on else asked",
         "asked",
         "I-3",
-        12.7,
+        16.1,
     ),
     mutant(
         "a stop by the user is overruled",
@@ -200,7 +200,7 @@ MUTANTS = (
         "if notes is not None and outcome is not Outcome.STOPPED:",
         "if notes is not None:",
         "I-1",
-        8.7,
+        8.4,
     ),
     mutant(
         "a re-send hides a drop",
@@ -208,7 +208,7 @@ MUTANTS = (
         "        if verdict.outcome is Outcome.DROPPED:\n",
         "        if False:\n",
         "I-19",
-        8.2,
+        6.8,
     ),
     mutant(
         "a key runs behind its abandoned run",
@@ -216,7 +216,7 @@ MUTANTS = (
         "if self.ghosts and key_of(entry.envelope) in self.ghosts:",
         "if False:",
         "I-3",
-        4.0,
+        2.8,
     ),
     mutant(
         "what is blocked stays so",
@@ -224,7 +224,7 @@ MUTANTS = (
         "        if isinstance(entry, Entry) and entry.phase == BLOCKED:\n            self._make_ready(entry)\n",
         "",
         "check",
-        2.5,
+        1.9,
     ),
     mutant(
         "an abandoned run takes its re-send along",
@@ -232,7 +232,7 @@ MUTANTS = (
         "and not ticket.is_ending:\n        _succeed",
         "and False:\n        _succeed",
         "I-1",
-        2.3,
+        1.9,
     ),
     mutant(
         "a plain send does not hold",
@@ -240,7 +240,7 @@ MUTANTS = (
         "if not notes.futures and not notes.is_pinned:",
         "if not notes.futures:",
         "I-1",
-        4.1,
+        2.3,
     ),
     # Time
     mutant(
@@ -249,7 +249,7 @@ MUTANTS = (
         "        if self.delays.next_due <= now:\n",
         "        now += 0.5\n        if self.delays.next_due <= now:\n",
         "I-3",
-        9.3,
+        11.0,
     ),
     mutant(
         "ties are turned round",
@@ -257,7 +257,7 @@ MUTANTS = (
         "entry.seq = seq = self._next_seq()",
         "entry.seq = seq = -self._next_seq()",
         "I-7",
-        47.8,
+        18.4,
     ),
     mutant(
         "an old due time is not void",
@@ -265,7 +265,7 @@ MUTANTS = (
         "            if entry.seq == seq and entry.phase == DELAYED:\n                self.size",
         "            if entry.phase == DELAYED:\n                self.size",
         "I-3",
-        26.0,
+        39.1,
     ),
     mutant(
         "a drain runs what becomes due",
@@ -273,7 +273,7 @@ MUTANTS = (
         "now = nextafter(self.ticket.begun_at, -inf)",
         "now = self.clock()",
         "I-3",
-        6.8,
+        5.6,
     ),
     mutant(
         "a re-send that becomes due is drained",
@@ -281,21 +281,21 @@ MUTANTS = (
         "(self.state is QueueState.RUNNING and due <= self.clock())",
         "due <= self.clock()",
         "I-3",
-        9.5,
+        10.9,
     ),
-    mutant("no start rate", MACHINE, "return now >= self.reserved", "return True", "who runs", 6.1),
+    mutant("no start rate", MACHINE, "return now >= self.reserved", "return True", "who runs", 3.7),
     mutant(
         "a token goes to nobody",
         MACHINE,
         "        return bool(ready) and self._is_token_due()",
         "        return self._is_token_due() and bool(ready)",
         "I-6",
-        82.8,
+        102.4,
     ),
     # Attempts
-    mutant("an interruption is an attempt", MACHINE, "elif verdict.run != RUN_CANCELLED:", "else:", "I-15", 5.0),
+    mutant("an interruption is an attempt", MACHINE, "elif verdict.run != RUN_CANCELLED:", "else:", "I-15", 2.6),
     mutant(
-        "one attempt more", SETTLE, "attempt >= policy.max_attempts", "attempt > policy.max_attempts", "who runs", 7.1
+        "one attempt more", SETTLE, "attempt >= policy.max_attempts", "attempt > policy.max_attempts", "who runs", 14.0
     ),
     # Stopping
     mutant(
@@ -303,18 +303,18 @@ MUTANTS = (
         STOPPING,
         "            self.mode = StopMode.STOP\n            self.drains = False",
         "            self.mode = StopMode.STOP",
-        "I-19",
-        4.6,
+        "I-6",
+        8.2,
     ),
     mutant(
         "a drain goes on after its time",
         STOPPING,
         "        ticket.drains = False\n        machine.refresh()",
         "        machine.refresh()",
-        "I-6",
-        50.0,
+        "who runs",
+        3.7,
     ),
-    mutant("times grow", STOPPING, "return other if one is None else min(one, other)", "return other", "I-19", 17.3),
+    mutant("times grow", STOPPING, "return other if one is None else min(one, other)", "return other", "I-19", 8.4),
     mutant("an abandoned run is not counted", STOPPING, "    machine.runs_abandoned += 1\n", "", "I-1", 1.5),
     mutant(
         "terminate leaves what waits",
@@ -322,15 +322,15 @@ MUTANTS = (
         "    if ticket.is_ending and machine.entries:",
         "    if False:",
         "I-1",
-        1.6,
+        1.4,
     ),
     mutant(
         "a stop ends before it has told",
         MACHINE,
         "        if self.delivering and not (",
         "        if False and not (",
-        "answers",
-        2.2,
+        "I-9",
+        1.4,
     ),
     mutant(
         "join waits only for what is ready",
@@ -338,7 +338,7 @@ MUTANTS = (
         "    if book.one_offs() == 0:",
         "    if book.live_ready() == 0:",
         "I-19",
-        3.3,
+        6.7,
     ),
     # Shortcuts
     mutant(
@@ -346,8 +346,8 @@ MUTANTS = (
         MACHINE,
         "        self.is_paused = False\n        self.refresh()",
         "        self.is_paused = False",
-        "who runs",
-        2.6,
+        "I-6",
+        2.4,
     ),
     mutant(
         "fewer workers, not noted",
@@ -355,7 +355,7 @@ MUTANTS = (
         "        self.limit = workers\n        self.refresh()",
         "        self.limit = workers",
         "I-3",
-        24.8,
+        17.0,
     ),
     mutant(
         "cancelled places count",
@@ -363,7 +363,7 @@ MUTANTS = (
         "        if self.skip and handle in self.skip:",
         "        if False:",
         "crash",
-        17.8,
+        36.8,
     ),
     mutant(
         "clear does not reach what runs",
@@ -371,11 +371,35 @@ MUTANTS = (
         "            if is_running(entry):\n                self.cancel(key)\n",
         "            if is_running(entry):\n                pass\n",
         "I-1",
-        8.2,
+        11.2,
+    ),
+    mutant(
+        "a plain success asks nothing",
+        MACHINE,
+        "if verdict is SUCCESS and self.calm:",
+        "if verdict is SUCCESS:",
+        "who runs",
+        20.5,
+    ),
+    mutant(
+        "a paused drain goes on for ever",
+        MACHINE,
+        "        self.is_paused = True\n        self.refresh()\n        self.rest()",
+        "        self.is_paused = True\n        self.refresh()",
+        "I-9",
+        5.5,
     ),
     # What is told and kept
     mutant(
-        "priorities are ignored", ENTRIES, "insort(self._order, -priority)", "self._order.append(-priority)", "I-7", 6.5
+        "a plain one is dropped and not buried",
+        MACHINE,
+        "                self._bury(envelope_of(key, entry), 1, verdict)",
+        "                pass",
+        "I-19",
+        11.2,
+    ),
+    mutant(
+        "priorities are ignored", ENTRIES, "insort(self._order, -priority)", "self._order.append(-priority)", "I-7", 4.3
     ),
     mutant(
         "the loss of a periodic is not told",
@@ -383,16 +407,16 @@ MUTANTS = (
         "            machine.outbox.append((LOST, envelope))",
         "            pass",
         "I-19",
-        4.4,
+        2.9,
     ),
-    mutant("late successes are not counted", MACHINE, "        self.late += verdict.is_late\n", "", "I-1", 4.0),
+    mutant("late successes are not counted", MACHINE, "        self.late += verdict.is_late\n", "", "I-1", 3.1),
     mutant(
         "only success is told",
         BOOK,
         "        if notes.futures:\n",
         "        if notes.futures and outcome is Outcome.SUCCEEDED:\n",
         "I-2",
-        2.8,
+        3.8,
     ),
     mutant(
         "the limiter remembers for ever", BOOK, "        if notes.backed_off:\n", "        if False:\n", "I-19", 3.6
@@ -403,7 +427,7 @@ MUTANTS = (
         "                entry.envelope = NO_ENVELOPE  # debris",
         "                pass  # debris",
         "I-16",
-        8.7,
+        3.9,
     ),
     mutant(
         "an abandoned run keeps its envelope",
@@ -411,6 +435,6 @@ MUTANTS = (
         "            handle.envelope = NO_ENVELOPE",
         "            pass",
         "I-16",
-        27.7,
+        24.6,
     ),
 )

@@ -1,7 +1,7 @@
 """The programs find what they are for: each fault, put into a copy of the core, is found by them soon.
 
 A mutant is a copy of the package with a line or two changed; the programs of the dice are played on it in a process of
-its own, up to the first that fails. They need some 5 programs in the mean, and a few mutants 30 and more.
+its own, up to the first that fails. They need some 10 programs in the mean, and the hardest mutant 100.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.mutating import ROOT, check_of, copy_of_package, environment_of
 
 from .core_mutants import MUTANTS, Mutant
 
-BUDGET = 600  # programs: ten times what the hardest need in the mean
+BUDGET = 1000  # programs: ten times what the hardest need in the mean
 
 
 def played(path: Path, programs: int) -> subprocess.CompletedProcess[str]:
