@@ -6,8 +6,6 @@ find a violation (1) or a loop that hangs (3) within a small budget.
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,10 +13,8 @@ from pathlib import Path
 
 import pytest
 
-import rate_envelope_queue
+from tests.mutating import ROOT, Changes, check_of, copy_of_package, environment_of
 
-PACKAGE = Path(rate_envelope_queue.__file__).parent
-ROOT = Path(__file__).parents[2]
 CANCELS, DEADLINES = "drivers/aio/cancels.py", "drivers/aio/deadlines.py"
 WORKERS, PARKING, QUEUE = "drivers/aio/workers.py", "drivers/parking.py", "drivers/aio/queue.py"
 UNTIL_312 = "from 3.13 on a count of 0 takes a pending cancellation with it"
@@ -29,7 +25,7 @@ class Mutant:
     """*changes* are (file, what is there once, what comes instead); *dying* is for which part the loop shuts down."""
 
     name: str
-    changes: tuple[tuple[str, str, str], ...]
+    changes: Changes
     dying: float = 0.0
     until: str = ""  # why newer Pythons do without the rule
 
@@ -98,25 +94,13 @@ MUTANTS = (
 )
 
 
-def copy_of_package(path: Path, changes: tuple[tuple[str, str, str], ...]) -> None:
-    """A copy of the package in *path*, with *changes*."""
-    copy = path / PACKAGE.name
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, old, new in changes:
-        source = (copy / name).read_text()
-        assert source.count(old) == 1, f"the mutant is out of date: {name} has {source.count(old)} times {old!r}"
-        (copy / name).write_text(source.replace(old, new))
-
-
 def torture(path: Path, dying: float, patience: str) -> subprocess.CompletedProcess[str]:
     """Play with the copy in *path*."""
-    check = f"import rate_envelope_queue as it; assert it.__file__.startswith({str(path)!r})"
     play = "import sys; from tests.stress.aio_torture import main; sys.exit(main())"
     options = ["--runs", "1500", "--patience", patience, "--dying", str(dying)]
-    environment = {**os.environ, "PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
-        [sys.executable, "-c", f"{check}; {play}", *options],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-c", f"{check_of(path)}; {play}", *options],
+        cwd=ROOT, env=environment_of(path), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,13 @@ def test_there_are_blocks() -> None:
     assert [block.line for block in guide if block.reason is not None] == []
     for flavour in ("SimulatedEnvelopeQueue(", " EnvelopeQueue(", "asyncio.run("):
         assert any(flavour in block.code for block in guide)
+
+
+def test_the_tests_that_the_guarantees_name_are_there() -> None:
+    """Each guarantee names tests, and each of them is a file with tests."""
+    page = (DOCS / "guarantees.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if re.match(r"\| I-\d+ ", line)]
+    assert [row.split()[1] for row in rows] == [f"I-{number}" for number in range(1, len(rows) + 1)]
+    assert all("programs" in row or "`tests/" in row for row in rows)
+    for path in re.findall(r"`(tests/[^`]+)`", page):
+        assert (DOCS.parent / path).is_file(), path

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 from rate_envelope_queue import Envelope, QueueState, StopMode
 from rate_envelope_queue.core.machine import Machine
 from rate_envelope_queue.testing import SimulatedEnvelopeQueue
+
+from .machine_world import World, many
 
 
 def noop(ctx: object, envelope: object) -> None:
@@ -56,3 +61,22 @@ def test_priorities_at_a_start_rate() -> None:
     assert order == [5]
     queue.advance(5)
     assert order == [5, 1, 0]
+
+
+def test_an_abandoned_run_that_has_ended_keeps_nothing() -> None:
+    """Also when a delay of it is still among the debris of the heap: found by the random programs."""
+    world, (first, second) = World(), many(2)
+    world.send(first, delay=5)
+    world.send(second, delay=6)
+    world.send(second)  # at once; its delay, below another's, stays in the heap
+    handle = world.take()
+    world.stop(timeout=0, grace=0)
+    world.start()
+    world.end(handle)
+    world.stop()  # the report of another stop
+    world.start()
+    world.effects.clear()
+    watched = weakref.ref(second)
+    del second, handle
+    gc.collect()
+    assert watched() is None

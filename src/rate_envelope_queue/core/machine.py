@@ -15,6 +15,7 @@ from ..errors import QueueStateError, QueueTerminatedError
 from ..results import EntryView, Outcome, QueueState, QueueStats, StopMode
 from . import reading, stopping, waiting
 from .admission import AT_ONCE, Admission
+from .book import NO_ENVELOPE
 from .effects import DEAD, FORGET, JUNK, RETRIED, Effect
 from .entries import ABSENT, BLOCKED, READY, RUNNING, RUNS, Entry, Handle, Record, envelope_of, is_running, key_of
 from .lifecycle import START
@@ -138,7 +139,7 @@ class Machine(Admission):
         envelope: Envelope = handle.envelope if handle.__class__ is Entry else handle
         key = key_of(envelope)
         if self.ghosts and key in self.ghosts:
-            self._end_ghost(key, verdict)
+            self._end_ghost(handle, key, verdict)
             return
         entry = self.entries[key]  # first: a user's key may raise, and nothing has changed yet
         self.active -= 1
@@ -195,9 +196,11 @@ class Machine(Admission):
             self.runs_cancelled += 1
         self.late += verdict.is_late
 
-    def _end_ghost(self, key: Hashable, verdict: Verdict) -> None:
+    def _end_ghost(self, handle: Handle, key: Hashable, verdict: Verdict) -> None:
         """An abandoned run has ended after all: its key is free, and what waited behind it may run."""
         self.outbox.append((JUNK, self.ghosts.pop(key)))
+        if handle.__class__ is Entry:
+            handle.envelope = NO_ENVELOPE  # a delay of it may still be among the debris
         if verdict.backed_off and key not in self.entries:
             self.outbox.append((FORGET, key))
         self.abandoned_ended += 1
