@@ -419,10 +419,14 @@ class Machine(Admission):
         if waiter in self.joiners:
             self.joiners.remove(waiter)
 
-    def take_outbox(self) -> list[Effect]:
-        """What is to be done outside; report with `delivered` when it was."""
+    def take_outbox(self, *, is_counted: bool = True) -> list[Effect]:
+        """What is to be done outside; report with `delivered` when it was.
+
+        Not counted by who delivers it before a run that it has just taken: whoever waits does so for that run, and
+        once it is abandoned for nothing of the worker's.
+        """
         outbox, self.outbox = self.outbox, []
-        self.delivering += 1
+        self.delivering += is_counted
         return outbox
 
     def delivered(self) -> None:

@@ -141,7 +141,7 @@ def work(pool: Pool) -> None:
                 if done is not None:
                     machine.finish(done, verdict, value)
             if machine.outbox:
-                outbox = machine.take_outbox()
+                outbox = machine.take_outbox(is_counted=handle is None)
             elif handle is None:
                 leaves = pool.is_closed or pool.size > machine.limit
                 if leaves:
@@ -169,7 +169,7 @@ def work(pool: Pool) -> None:
         if outbox is not None:
             queue._delivery.deliver(outbox)
             outbox = None
-            has_delivered = True
+            has_delivered = handle is None
         if handle is not None:
             if handle.__class__ is not Entry:
                 plan = handle._policy.plan
