@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from rate_envelope_queue import Envelope
+import gc
+from collections import deque
+from typing import Any
+
+from rate_envelope_queue import Envelope, EnvelopeQueue
 
 from .harness import PATIENCE, Harness, threads_only
+
+
+def raises(error: BaseException) -> Any:
+    """A handler that raises *error*."""
+
+    def handler(ctx: Any, envelope: Any) -> None:
+        raise error
+
+    return handler
 
 
 @threads_only
@@ -22,3 +35,49 @@ def test_an_abandoned_run_does_not_hold_the_stops_of_later_starts(h: Harness) ->
     assert queue.join(timeout=PATIENCE)
     assert h.in_background(queue.stop).result().abandoned == ()
     assert held.waiting
+
+
+def with_letters(count: int) -> EnvelopeQueue:
+    """A queue that has stopped with *count* dead letters."""
+    with EnvelopeQueue("q", workers=1) as queue:
+        queue.send(*[Envelope(raises(LookupError("gone"))) for _ in range(count)])
+    return queue
+
+
+def test_dead_letters_are_cleared_by_two_at_once() -> None:
+    """CONTRACT 2: each dead letter goes to one of those who take them out, and nobody gets an error."""
+    queue = with_letters(3)
+    taken: list[Any] = []
+
+    class Contested(deque[Any]):
+        def popleft(self) -> Any:
+            if not taken:  # another thread comes in between
+                taken.append(super().popleft())
+                taken.extend(queue.clear_dead_letters())
+            return super().popleft()
+
+    queue._letters = Contested(queue._letters)
+    assert queue.clear_dead_letters() == ()
+    assert len(taken) == 3
+
+
+def test_dead_letters_are_read_while_garbage_is_collected() -> None:
+    """CONTRACT 9: a look at the dead letters survives what finalisers do in the middle of it."""
+    queue = with_letters(50)
+    letters = queue.dead_letters()
+
+    def collected(phase: str, info: Any) -> None:
+        queue.clear_dead_letters()
+
+    thresholds = gc.get_threshold()
+    for wait in range(1, 20):  # one of them has the garbage collected in the middle of the look
+        queue._letters.extend(letters)
+        gc.collect()
+        gc.callbacks.append(collected)
+        gc.set_threshold(wait)
+        try:
+            assert queue.dead_letters() in (letters, ())
+        finally:
+            gc.set_threshold(*thresholds)
+            gc.callbacks.remove(collected)
+            queue.clear_dead_letters()

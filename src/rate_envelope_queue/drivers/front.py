@@ -278,15 +278,17 @@ class QueueFront(Guarded):
     def dead_letters(self) -> tuple[DeadLetter, ...]:
         """The entries that were dropped, the oldest first, at most `dead_letter_limit` of them."""
         self._refuse_if_forked()
-        return tuple(self._letters)
+        return (*self._letters,)  # not tuple(): that may collect garbage, and run finalisers, in the middle
 
     def clear_dead_letters(self) -> tuple[DeadLetter, ...]:
         """Take the dead letters out."""
         self._refuse_if_forked()
         letters: list[DeadLetter] = []
-        while self._letters:
-            letters.append(self._letters.popleft())
-        return tuple(letters)
+        try:
+            while True:
+                letters.append(self._letters.popleft())
+        except IndexError:  # none is left; another thread may have taken the last
+            return tuple(letters)
 
     def __repr__(self) -> str:
         state, entries = self._machine.state.value, len(self._machine.entries)
