@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections import deque
 from typing import Any
 
@@ -81,3 +82,24 @@ def test_dead_letters_are_read_while_garbage_is_collected() -> None:
             gc.set_threshold(*thresholds)
             gc.callbacks.remove(collected)
             queue.clear_dead_letters()
+
+
+def at_depth(depth: int, call: Any) -> Any:
+    """What *call* returns *depth* frames further down."""
+    return at_depth(depth - 1, call) if depth else call()
+
+
+@threads_only
+def test_a_call_at_the_end_of_the_stack_is_made_or_refused(h: Harness) -> None:
+    """CONTRACT 7: a call that meets the recursion limit leaves nothing behind that a later join or stop waits for."""
+    queue = h.queue()
+    queue.start()
+    for depth in range(sys.getrecursionlimit() - 150, sys.getrecursionlimit()):
+        envelope = Envelope(h.handler())
+        queue.send(envelope, delay=1000)
+        try:
+            at_depth(depth, lambda envelope=envelope: queue.cancel(envelope))
+        except RecursionError:
+            assert queue.cancel(envelope)
+        assert queue.join(timeout=0)
+    assert queue.stop().kept == ()

@@ -62,11 +62,18 @@ class Guarded:
     def _call(self, operation: Callable[..., T], *args: Any, **options: Any) -> T:
         """Do one operation of the machine in a section, then what it asks for outside.
 
+        RecursionError, with nothing done, when the stack leaves no room for all that.
+        """
+        _need_frames(DEEPEST)
+        return self._section(operation, *args, **options)
+
+    def _section(self, operation: Callable[..., T], *args: Any, **options: Any) -> T:
+        """As `_call`, for what must be done whatever room there is.
+
         A KeyboardInterrupt may come at any call in here, and must neither keep the lock nor lose an effect.
         """
         machine = self._machine
         is_inside = False
-        _need_frames(DEEPEST)
         try:
             self._acquire()
             if machine.is_busy:
@@ -121,7 +128,7 @@ class Guarded:
         finally:
             if is_new:
                 self._insiders.discard(ident)
-            self._call(self._machine.delivered)
+            self._section(self._machine.delivered)
 
     def _is_inside(self) -> bool:
         return get_ident() in self._insiders
