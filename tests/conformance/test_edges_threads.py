@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
+import time
 from collections import deque
+from datetime import UTC, datetime
 from typing import Any
+
+import pytest
 
 from rate_envelope_queue import Envelope, EnvelopeQueue
 
@@ -103,3 +108,75 @@ def test_a_call_at_the_end_of_the_stack_is_made_or_refused(h: Harness) -> None:
             assert queue.cancel(envelope)
         assert queue.join(timeout=0)
     assert queue.stop().kept == ()
+
+
+class ClockOf:
+    """The clock of the machine, which fails when a thread whose name has *part* in it looks at it, *times* times."""
+
+    def __init__(self, part: str, times: int = 0) -> None:
+        self.part = part
+        self.times = times
+
+    def now(self) -> float:
+        if self.times and self.part in threading.current_thread().name:
+            self.times -= 1
+            raise OSError("no clock")
+        return time.monotonic()
+
+    def wall_utc(self) -> Any:
+        return datetime.now(UTC)
+
+
+@threads_only
+def test_a_clock_that_raises_ends_no_timer(h: Harness) -> None:
+    """CONTRACT 9: the clock of one queue raises where stop timeouts are watched: they hold, there and elsewhere."""
+    clock = ClockOf("watchdog", times=1)
+    gate = h.gate()
+    for queue in h.queue(workers=1, clock=clock), h.queue(workers=1):
+        queue.start()
+        queue.send(Envelope(lambda ctx, e: gate.wait(ctx)))
+        h.until(lambda queue=queue: queue.stats().running)
+        queue.stop(timeout=0.01, grace=0.01, wait=False)
+        h.until(lambda queue=queue: queue.state.value == "stopped")
+        assert len(queue.last_report.abandoned) == 1
+    assert clock.times == 0
+
+
+@threads_only
+def test_stuck_runs_are_told_of_though_the_clock_raised(h: Harness) -> None:
+    """CONTRACT 9: a clock that raises once where stuck runs are looked for delays the report, and no more."""
+    told = TellsStuck()
+    clock = ClockOf("watchdog", times=1)
+    queue = h.queue(workers=1, clock=clock, stuck_after=0.02, observers=[told])
+    gate = h.gate()
+    queue.start()
+    queue.send(Envelope(lambda ctx, e: gate.wait(ctx), deadline=0.01))
+    h.until(lambda: told.events)
+    assert clock.times == 0
+
+
+@threads_only
+def test_stuck_runs_are_told_of_without_a_thread(h: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault matrix 21: when no thread can be started for the report of a stuck run, it is told of all the same."""
+    told = TellsStuck()
+    queue = h.queue(workers=1, stuck_after=0.02, observers=[told])
+    gate = h.gate()
+    queue.start()
+    start = threading.Thread.start
+
+    def starts(thread: threading.Thread) -> None:
+        if thread.name.endswith("stuck"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", starts)
+    queue.send(Envelope(lambda ctx, e: gate.wait(ctx), deadline=0.01))
+    h.until(lambda: told.events)
+
+
+class TellsStuck:
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    def on_stuck(self, event: Any) -> None:
+        self.events.append(event)

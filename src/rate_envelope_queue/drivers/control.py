@@ -190,8 +190,10 @@ class QueueControl(QueueFront):
         return None if waits else report, waiter
 
     def _tick(self) -> None:
-        self._call(self._machine.tick, self._clock_now())
-        self._watch_stop()
+        try:
+            self._call(self._machine.tick, self._clock_now())
+        finally:  # a clock or key of the user's may raise; the stop still has its times
+            self._watch_stop()
 
     def _watch_stop(self) -> None:
         """Have the stop in progress ticked when it is due, for callers that do not wait for it."""
@@ -204,8 +206,12 @@ class QueueControl(QueueFront):
         pool, limit = self._pool, self._options.stuck_after
         if pool is None or limit is None or pool.is_closed:
             return
-        stuck, next_look = stuck_runs(pool.runners, limit, self._clock_now())
-        self._watch_at(next_look, self._watch_stuck)
+        stuck: list[StuckRun] = []
+        next_look = limit
+        try:
+            stuck, next_look = stuck_runs(pool.runners, limit, self._clock_now())
+        finally:  # a clock of the user's may raise
+            self._watch_at(next_look, self._watch_stuck)
         if stuck:
             self._report_stuck(stuck)
 

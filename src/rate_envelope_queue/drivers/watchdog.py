@@ -15,6 +15,7 @@ from weakref import WeakMethod
 from ..envelope import Envelope
 from ..errors import QueueStateError
 from .clock import LONGEST_WAIT, real_now
+from .reporting import tell_of_failure
 from .rules import Runner
 
 
@@ -87,6 +88,8 @@ class Watchdog:
                     method()
                 except QueueStateError:  # the process forked meanwhile
                     pass
+                except BaseException as error:  # a clock of one queue, say: the others go on
+                    tell_of_failure("a call of the watchdog", error)
                 del method  # or the thread would keep the queue while it sleeps
 
     def _until_next(self) -> float | None:

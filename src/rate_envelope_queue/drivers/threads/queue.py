@@ -209,7 +209,10 @@ class EnvelopeQueue(QueueControl):
     def _report_stuck(self, stuck: list[StuckRun]) -> None:
         """In a thread of its own: the watchdog serves all queues, and an observer may take its time."""
         report = super()._report_stuck
-        threading.Thread(target=report, args=(stuck,), name=f"{self._name} stuck", daemon=True).start()
+        try:
+            threading.Thread(target=report, args=(stuck,), name=f"{self._name} stuck", daemon=True).start()
+        except RuntimeError:  # no more threads: better late for others than never told
+            report(stuck)
 
     def join(self, timeout: Duration | None = None) -> bool:
         """Block until no one-off is in the queue and nothing runs; False when *timeout* seconds passed first.
