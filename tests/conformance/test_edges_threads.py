@@ -1,4 +1,4 @@
-"""Rare sequences on threads, each of which once went wrong: what is left over, what raises, who comes in between."""
+"""Rare sequences, most of them on threads, that once went wrong: what is left over, what raises, what comes between."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from rate_envelope_queue import Envelope, EnvelopeQueue
+from rate_envelope_queue import Envelope, EnvelopeQueue, RetryEnvelope
+from rate_envelope_queue.core import reading
 
 from .harness import PATIENCE, Harness, threads_only
 
@@ -180,3 +181,111 @@ class TellsStuck:
 
     def on_stuck(self, event: Any) -> None:
         self.events.append(event)
+
+
+@threads_only
+@pytest.mark.parametrize("options", [{}, {"deadline": 60}, {"interval": 60}], ids=["plain", "deadline", "periodic"])
+@pytest.mark.parametrize("look", range(8))
+def test_a_clock_that_raises_at_any_look_ends_no_worker(h: Harness, look: int, options: dict[str, Any]) -> None:
+    """CONTRACT 9: whichever look at the clock raises, before, in or after a settlement, the book stays consistent."""
+    clock = ClockOf("q-")
+    queue = h.queue(workers=1, clock=clock)
+    real = clock.now
+    looks = iter(range(look, -1000, -1))
+
+    def now() -> float:
+        clock.times = int("q-" in threading.current_thread().name and next(looks) == 0)
+        return real()
+
+    def handler(ctx: Any, envelope: Any) -> None:
+        if ctx.attempt == 1:
+            raise RetryEnvelope(after=0.001)
+
+    queue.start()
+    queue.send(Envelope(lambda ctx, e: None), delay=1000)  # so that a worker looks at the clock
+    h.until(lambda: queue._parking.leader is not None)
+    clock.now = now  # type: ignore[method-assign]
+    queue._machine.clock = queue._house.clock = queue._clock_now = queue._scope.clock = now
+    queue.send(Envelope(handler, **options))
+    for _ in range(3):
+        queue.send(Envelope(h.handler("next")))
+    h.until(lambda: len(h.labels()) == 3)
+    h.until(lambda: queue.stats().running == 0)
+    queue.stop()
+    stats = queue.stats()
+    assert stats.ready == 0
+    assert stats.occupancy == stats.delayed
+    reading.check(queue._machine)
+
+
+class Treacherous:
+    """A key that can be hashed until it is bad."""
+
+    is_bad = False
+
+    def __hash__(self) -> int:
+        if self.is_bad:
+            raise ValueError("no hash any more")
+        return 1
+
+
+@threads_only
+def test_a_key_that_raises_does_not_hold_a_stop(h: Harness) -> None:
+    """CONTRACT 7: a stop that gives up on a run returns in time, though the key of the run cannot be reserved."""
+    queue = h.queue(workers=1)
+    key, gate = Treacherous(), h.gate()
+    queue.start()
+    envelope = Envelope(lambda ctx, e: gate.wait(ctx), key=key)
+    queue.send(envelope)
+    h.until(lambda: gate.waiting)
+    key.is_bad = True
+    report = queue.stop(timeout=0, grace=0)
+    assert (report.abandoned, report.state.value) == ((envelope,), "stopped")
+    assert (queue.stats().abandoned, queue.stats().runs_abandoned) == (1, 1)
+    queue.start()
+    gate.open()
+    assert queue.submit(Envelope(lambda ctx, e: "next")).result(PATIENCE) == "next"
+
+
+def test_a_key_that_raises_in_the_row_for_room_is_its_senders(h: Harness) -> None:
+    """CONTRACT 6: who waits for room with a key that can no longer be looked up is told, and holds up nobody else."""
+    queue = h.queue(workers=1, capacity=1)
+    key, gate = Treacherous(), h.gate()
+    queue.start()
+    queue.send(Envelope(lambda ctx, e: gate.wait(ctx)))
+    h.until(lambda: gate.waiting)
+    first = h.in_background(lambda: queue.send_wait(Envelope(h.handler("bad"), key=key)))
+    h.until(lambda: queue._machine.seats)
+    second = h.in_background(lambda: queue.send_wait(Envelope(h.handler("good"))))
+    h.until(lambda: len(queue._machine.seats) == 2)
+    key.is_bad = True
+    gate.open()
+    with pytest.raises(ValueError, match="no hash"):
+        first.result()
+    assert second.result() == 1
+    h.until(h.labels)
+    assert h.labels() == ["good"]
+    assert queue.dead_letters() == ()
+
+
+def test_two_keys_that_raise_end_no_worker(h: Harness) -> None:
+    """CONTRACT 9: when a settlement finds one key that raises, others that do so now go the same way."""
+    queue = h.queue(workers=1)
+    one, *others = (Treacherous() for _ in range(3))
+
+    def handler(ctx: Any, envelope: Any) -> None:
+        for key in one, *others:
+            key.is_bad = True
+
+    queue.send(Envelope(handler, key=one))
+    queue.send(Envelope(h.handler("ready"), key=others[0]))
+    queue.send(Envelope(h.handler("delayed"), key=others[1]), delay=h.s(5))
+    queue.start()
+    h.until(lambda: queue.stats().dropped == 3)
+    queue.send(Envelope(h.handler("next")))
+    h.until(h.labels)
+    h.pass_time(6)
+    assert h.labels() == ["next"]
+    h.until(lambda: queue.stats().occupancy == 0)
+    assert queue.stats().runs_failed == 1
+    assert queue.stop().kept == ()

@@ -203,10 +203,15 @@ class Book:
             skip[handle] -= 1
             return False
 
-        self.ready = deque(filter(is_kept, old)) if isinstance(old, deque) else old.filtered(is_kept)
-        self.outbox.append((JUNK, old, skip))
         self.skip = {}
         self.stale = self.skipped = 0
+        self.rebuild_ready(is_kept)
+        self.outbox.append((JUNK, old, skip))
+
+    def rebuild_ready(self, is_kept: Callable[[Handle], bool]) -> None:
+        """Build the ready queue anew with what is to be kept, in its order."""
+        old = self.ready
+        self.ready = deque(filter(is_kept, old)) if isinstance(old, deque) else old.filtered(is_kept)
         self.refresh()
 
     def drop_queues(self) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueueStateError, QueueTerminatedError
 from ..results import EntryView, Outcome, QueueState, QueueStats, StopMode
-from . import reading, stopping, waiting
+from . import eviction, reading, stopping, waiting
 from .admission import AT_ONCE, Admission
 from .effects import DEAD, FORGET, JUNK, RETRIED, Effect
 from .entries import ABSENT, BLOCKED, READY, RUNNING, RUNS, Entry, Handle, Record, envelope_of, is_running, key_of
@@ -169,19 +169,8 @@ class Machine(Admission):
             self._end(key, entry, verdict, outcome, value)
 
     def evict(self, handle: Handle | None, error: BaseException) -> None:
-        """A user's key or clock raised in the middle of a section: what had run is dropped, and the rest goes on.
-
-        The row is found by identity and the table made anew, since its key cannot be looked up.
-        """
-        rows = self.entries
-        self.entries = {key: entry for key, entry in rows.items() if key is not handle and entry is not handle}
-        if handle is not None and len(self.entries) < len(rows):
-            self.runs_failed += 1
-            envelope: Envelope = handle.envelope if handle.__class__ is Entry else handle
-            self.outbox.append((DEAD, envelope, 1, error, "its key or the clock raised"))
-            self.out_of_book(handle, handle if handle.__class__ is Entry else RUNS, Outcome.DROPPED, error)
-        self.active = sum(map(is_running, self.entries.values()))
-        self.refresh()
+        """A user's key or clock raised in the middle of a section: what had run is dropped, and the rest goes on."""
+        eviction.evict(self, handle, error, Outcome.DROPPED)
 
     def _count_run(self, verdict: Verdict) -> None:
         run = verdict.run

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from ..results import Outcome, QueueState, StopMode, StopReport
-from . import waiting
+from . import eviction, waiting
 from .effects import ABANDONED, CANCEL, JUNK, LOST, STOPPED, SWEEP
 from .entries import BLOCKED, DELAYED, RUNS, Entry, Record, envelope_of, is_running
 from .lifecycle import END, QUIET, STOP, TERMINATE
@@ -207,7 +207,10 @@ def _abandon(machine: Machine, ticket: Ticket) -> None:
             if len(running) == machine.active:
                 break
     for key, entry in running:
-        abandon(machine, ticket, key, entry)
+        try:
+            abandon(machine, ticket, key, entry)
+        except Exception as error:  # a user's key: none is reserved then
+            eviction.evict(machine, key if entry is RUNS else entry, error, Outcome.ABANDONED)
 
 
 def abandon(machine: Machine, ticket: Ticket, key: Hashable, entry: Record) -> None:

@@ -54,10 +54,15 @@ def fill_seats(book: Admission) -> None:
     seats = book.seats
     while seats:
         seat = seats[0]
-        if not book.fits(book.count_new(seat.envelopes)):
-            break
+        new, error = None, None
+        try:
+            if not book.fits(book.count_new(seat.envelopes)):
+                break
+            new = book.admit_all(seat.envelopes, None, seat.starts, None, seat.context)
+        except Exception as raised:  # a key of the sender's: told to the sender, and to nobody else
+            error = raised
         seats.popleft()
-        answer(book, seat, book.admit_all(seat.envelopes, None, seat.starts, None, seat.context))
+        answer(book, seat, new, error)
     if not seats:
         book.refresh()
 
