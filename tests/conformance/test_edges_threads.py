@@ -289,3 +289,32 @@ def test_two_keys_that_raise_end_no_worker(h: Harness) -> None:
     h.until(lambda: queue.stats().occupancy == 0)
     assert queue.stats().runs_failed == 1
     assert queue.stop().kept == ()
+
+
+def comes_between(queue: Any, effect: str, call: Any) -> None:
+    """Have another thread *call* just before *queue* carries out *effect* for the first time."""
+    carry_out = queue._delivery._actions[effect]
+
+    def late(*args: Any) -> None:
+        queue._delivery._actions[effect] = carry_out
+        other = threading.Thread(target=call)
+        other.start()
+        other.join()
+        carry_out(*args)
+
+    queue._delivery._actions[effect] = late
+
+
+@threads_only
+def test_a_stop_cancels_what_it_stops_and_not_the_next_start(h: Harness) -> None:
+    """CONTRACT 7: the queue is started again before a stop that gave up has cancelled its contexts."""
+    queue = h.queue(workers=1)
+    gate = h.gate()
+    contexts: list[Any] = []
+    queue.start()
+    queue.send(Envelope(lambda ctx, e: (contexts.append(ctx), gate.wait(ctx))))
+    h.until(lambda: gate.waiting)
+    comes_between(queue, "cancel", queue.start)
+    queue.stop(timeout=0, grace=0)
+    assert queue.submit(Envelope(lambda ctx, e: ctx.check())).result(PATIENCE) is None
+    assert contexts[0].cancelled

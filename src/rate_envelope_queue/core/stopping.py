@@ -131,7 +131,7 @@ def tick(machine: Machine, now: float) -> None:
         ticket.is_timed_out = not ticket.is_ending
         ticket.drains = False
         machine.refresh()
-        machine.outbox.append((CANCEL,))
+        machine.outbox.append((CANCEL, machine.scope))
     if not ticket.gave_up and ticket.abandon_at is not None and now >= ticket.abandon_at:
         ticket.gave_up = True
         if machine.active:

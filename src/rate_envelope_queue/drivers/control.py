@@ -77,7 +77,7 @@ class QueueControl(QueueFront):
         )  # fmt: skip
         self._check_stamps(options.stamps)
         super().__init__(options)
-        self._scope = self._new_scope()
+        self._scope = self._machine.scope = self._new_scope()
         self._pool: Crew | None = None
         self._run_inbox: Any = None  # of run(): where it is told that somebody has stopped the queue
 
@@ -142,7 +142,7 @@ class QueueControl(QueueFront):
             self._pool.is_closed = True
             bells = self._parking.leave_all()  # of the old pool, whose stop may not have been delivered yet
         self._pool = pool
-        self._scope = pool.scope
+        self._scope = self._machine.scope = pool.scope
         return True, int(self._machine.limit) - pool.size, bells
 
     def _close(self, pool: Crew | None) -> None:
@@ -223,6 +223,9 @@ class QueueControl(QueueFront):
                 self._reporter.stuck(*run)
         finally:
             self._insiders.discard(get_ident())
+
+    def _cancel_runs(self, scope: ThreadScope) -> None:
+        self._cancel_scope()
 
     def _cancel_scope(self) -> None:
         self._scope.cancel()

@@ -27,7 +27,7 @@ class Delivery:
         *,
         letter_limit: int | None,
         forget: Callable[[Any], None],
-        on_cancel: Callable[[], None],
+        on_cancel: Callable[[Any], None],
         on_sweep: Callable[[], None],
         on_stopped: Callable[[Any], None],
     ) -> None:

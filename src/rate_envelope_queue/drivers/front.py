@@ -80,7 +80,7 @@ class QueueFront(Guarded):
         )  # fmt: skip
         delivery = Delivery(
             self._reporter, options.clock.wall_utc, letter_limit=options.dead_letter_limit, forget=self._house.forget,
-            on_cancel=self._cancel_scope, on_sweep=self._sweep, on_stopped=self._stopped,
+            on_cancel=self._cancel_runs, on_sweep=self._sweep, on_stopped=self._stopped,
         )  # fmt: skip
         self._letters = delivery.letters
         super().__init__(machine, delivery, self._new_plans(options.stamps, options.hook_fraction, options.hook_floor))
@@ -96,8 +96,8 @@ class QueueFront(Guarded):
     def _new_plans(self, stamps: tuple[Stamp, ...], fraction: float, floor: float) -> PlanBook:
         return PlanBook(stamps, fraction=fraction, floor=floor)
 
-    def _cancel_scope(self) -> None:
-        """The contexts of all runs since the last start end now."""
+    def _cancel_runs(self, scope: Any) -> None:
+        """The contexts of all runs under *scope* end now."""
         raise NotImplementedError
 
     def _stopped(self, ticket: Any) -> None:

@@ -62,6 +62,9 @@ class EnvelopeQueue(QueueControl):
 
     # Waiting
 
+    def _cancel_runs(self, scope: ThreadScope) -> None:
+        scope.cancel()  # of those who are stopped: somebody may have started the queue again meanwhile
+
     def _check_stamps(self, stamps: tuple[Stamp, ...]) -> None:
         refuse_coroutines(stamps, "a stamp")
 
