@@ -318,3 +318,38 @@ def test_a_stop_cancels_what_it_stops_and_not_the_next_start(h: Harness) -> None
     queue.stop(timeout=0, grace=0)
     assert queue.submit(Envelope(lambda ctx, e: ctx.check())).result(PATIENCE) is None
     assert contexts[0].cancelled
+
+
+@threads_only
+@pytest.mark.parametrize("watched", ["a stop", "stuck runs"])
+def test_the_end_of_a_stop_takes_no_timer_of_the_next_start(h: Harness, watched: str) -> None:
+    """CONTRACT 7: the queue is started again before the end of a stop was carried out: its timers are set."""
+    told = TellsStuck()
+    queue = h.queue(workers=1, stuck_after=0.05, observers=[told])
+    first, second = h.gate(), h.gate()
+    close = queue._close
+    closed = threading.Event()
+
+    def start_again() -> None:
+        queue.start()
+        queue.send(Envelope(lambda ctx, e: second.wait(ctx), deadline=10 if watched == "a stop" else 0.1))
+        h.until(lambda: second.waiting)
+        if watched == "a stop":
+            queue.stop(timeout=0.1, grace=0.1, wait=False)
+
+    def close_late(pool: Any) -> None:
+        close(pool)
+        other = threading.Thread(target=start_again)
+        other.start()
+        other.join()
+        closed.set()
+
+    queue.start()
+    queue.send(Envelope(lambda ctx, e: first.wait(ctx)))
+    h.until(lambda: first.waiting)
+    queue.stop(wait=False)
+    queue._close = close_late
+    first.open()
+    assert closed.wait(PATIENCE)
+    queue._close = close
+    h.until(lambda: queue.state.value == "stopped" if watched == "a stop" else told.events)

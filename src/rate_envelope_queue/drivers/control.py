@@ -121,9 +121,9 @@ class QueueControl(QueueFront):
         try:
             self._call(machine.may_start)
             self._grow(pool, int(machine.limit))
-            if self._options.stuck_after is not None:
-                self._watch_at(self._options.stuck_after, self._watch_stuck)
+            self._watch_for_stuck()  # before it begins: when that cannot be watched, it does not start
             begins, missing, bells = self._call(self._begin, pool)
+            self._watch_for_stuck()  # again: the end of the last stop may have come in between
         finally:
             if not begins:
                 self._close(pool)
@@ -200,6 +200,10 @@ class QueueControl(QueueFront):
         at = self._machine.stop_at()
         if at is not None:
             self._watch_at(max(0.0, at - self._clock_now()), self._tick)
+
+    def _watch_for_stuck(self) -> None:
+        if self._options.stuck_after is not None:
+            self._watch_at(self._options.stuck_after, self._watch_stuck)
 
     def _watch_stuck(self) -> None:
         """Report runs that are long past their deadline; look again when one could be."""

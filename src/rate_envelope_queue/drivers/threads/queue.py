@@ -62,6 +62,12 @@ class EnvelopeQueue(QueueControl):
 
     # Waiting
 
+    def _stopped(self, ticket: Any) -> None:
+        super()._stopped(ticket)
+        if self._machine.ticket is not ticket:  # another start came meanwhile, and with it its own timers
+            self._watch_stop()
+            self._watch_for_stuck()
+
     def _cancel_runs(self, scope: ThreadScope) -> None:
         scope.cancel()  # of those who are stopped: somebody may have started the queue again meanwhile
 
@@ -78,6 +84,7 @@ class EnvelopeQueue(QueueControl):
         return new_bell()
 
     def _watch_at(self, delay: float, method: Callable[[], None]) -> None:
+        forget(method)
         call_later(delay, method)
 
     def _watch_no_more(self, method: Callable[[], None]) -> None:
