@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from rate_envelope_queue import Envelope, EnvelopeQueue, RetryEnvelope
+from rate_envelope_queue import CapacityExceededError, Envelope, EnvelopeQueue, RetryEnvelope
 from rate_envelope_queue.core import reading
+from rate_envelope_queue.testing import VirtualClock
+from rate_envelope_queue.workqueue import WorkQueue
 
 from .harness import PATIENCE, Harness, threads_only
 
@@ -353,3 +355,26 @@ def test_the_end_of_a_stop_takes_no_timer_of_the_next_start(h: Harness, watched:
     assert closed.wait(PATIENCE)
     queue._close = close
     h.until(lambda: queue.state.value == "stopped" if watched == "a stop" else told.events)
+
+
+@threads_only
+def test_a_caller_waits_in_real_time_whatever_the_clock_says(h: Harness) -> None:
+    """CONTRACT 2: a real queue waits in real time: the timeout of a call ends, though the clock stands still."""
+    queue = h.queue(workers=1, capacity=1, clock=VirtualClock())
+    gate = h.gate()
+    queue.start()
+    queue.send(Envelope(lambda ctx, e: gate.wait(ctx)))
+    assert h.in_background(lambda: queue.join(timeout=0.01)).result() is False
+    with pytest.raises(CapacityExceededError):
+        h.in_background(lambda: queue.send_wait(Envelope(h.handler()), timeout=0.01)).result()
+
+
+@threads_only
+def test_a_consumer_waits_in_real_time_whatever_the_clock_says(h: Harness) -> None:
+    """CONTRACT 10: the timeouts of a work queue end, though its clock stands still and items are delayed on it."""
+    queue = WorkQueue[str](clock=VirtualClock())
+    queue.add_after("later", 60)
+    with pytest.raises(TimeoutError):
+        h.in_background(lambda: queue.get(timeout=0.01)).result()
+    queue.add("now")
+    assert h.in_background(lambda: queue.shut_down_with_drain(timeout=0.01)).result() is False

@@ -20,7 +20,7 @@ from ...envelope import Duration, Envelope, Stamp
 from ...errors import InvalidEnvelopeError, QueueStateError
 from ...results import QueueState, StopMode, StopReport
 from .. import process
-from ..clock import LONGEST_WAIT
+from ..clock import LONGEST_WAIT, real_now
 from ..control import Crew, QueueControl
 from ..options import checked_timeouts, refuse_coroutines
 from ..parking import new_bell
@@ -48,8 +48,9 @@ class EnvelopeQueue(QueueControl):
     makes a late success a failure. Hooks may take `max(hook_timeout_fraction * deadline, hook_timeout_floor)` seconds.
     *stuck_after* seconds past its deadline a run is reported with its stack. *capture_context* runs each envelope in a
     copy of its sender's contextvars. *dead_letter_limit* is how many dead letters are kept, the oldest fall out; 0
-    keeps none, None all. *clock* has `now()`, monotonic seconds, and `wall_utc()`; waits pass in real time whatever it
-    says. *observers* have some methods of `events.Observer`. Wrong options raise TypeError or ValueError that name the
+    keeps none, None all. *clock* has `now()`, monotonic seconds, and `wall_utc()`: delays, deadlines, `ctx.wait` and
+    the times of a stop are on it, the timeouts of `join` and `send_wait` pass in real time whatever it says.
+    *observers* have some methods of `events.Observer`. Wrong options raise TypeError or ValueError that name the
     option.
 
     >>> with EnvelopeQueue("greetings", workers=1) as queue:
@@ -91,9 +92,9 @@ class EnvelopeQueue(QueueControl):
         forget(method)
 
     def _await(self, waiter: Waiter, timeout: float | None) -> bool:
-        """Block until *waiter* is answered; False when *timeout* passed first. Ticks a stop in progress meanwhile."""
+        """Block until *waiter* is answered; False when *timeout* real seconds passed first. Ticks a stop meanwhile."""
         now = self._clock_now
-        ends_at = None if timeout is None else now() + timeout
+        ends_at = None if timeout is None else real_now() + timeout
         while not waiter.is_done:
             at = self._machine.stop_at()
             if at is not None and now() >= at:
@@ -101,7 +102,7 @@ class EnvelopeQueue(QueueControl):
                 continue
             left = LONGEST_WAIT if at is None else min(LONGEST_WAIT, at - now())
             if ends_at is not None:
-                left = min(left, ends_at - now())
+                left = min(left, ends_at - real_now())
                 if left <= 0:
                     return False
             waiter.bell.acquire(True, left)
