@@ -378,3 +378,55 @@ def test_a_consumer_waits_in_real_time_whatever_the_clock_says(h: Harness) -> No
         h.in_background(lambda: queue.get(timeout=0.01)).result()
     queue.add("now")
     assert h.in_background(lambda: queue.shut_down_with_drain(timeout=0.01)).result() is False
+
+
+class Interrupted:
+    """An observer in the middle of which Ctrl-C comes, once, as the queue gets to *state*."""
+
+    def __init__(self, state: str) -> None:
+        self.state = state
+        self.told: list[str] = []
+
+    def on_state_changed(self, event: Any) -> None:
+        self.told.append(event.new.value)
+        if event.new.value == self.state:
+            self.state = ""
+            raise KeyboardInterrupt
+
+
+@threads_only
+def test_ctrl_c_in_an_observer_of_start_leaves_a_queue_that_runs(h: Harness) -> None:
+    """CONTRACT 9: Ctrl-C works where the main thread calls user code back, and the queue that has begun has workers."""
+    observer, other = Interrupted("running"), Interrupted("")
+    queue = h.queue(workers=1, observers=[observer, other])
+    with pytest.raises(KeyboardInterrupt):
+        queue.start()
+    assert queue.submit(Envelope(lambda ctx, e: "ran")).result(PATIENCE) == "ran"
+    queue.stop()
+    assert observer.told == other.told == ["running", "stopping", "stopped"]
+
+
+@threads_only
+def test_ctrl_c_in_an_observer_of_stop_ends_the_wait_and_not_the_stop(h: Harness) -> None:
+    """CONTRACT 7: the timeout of a stop holds, though Ctrl-C came in the middle of its beginning."""
+    queue = h.queue(workers=1, observers=[Interrupted("stopping")])
+    gate = h.gate()
+    queue.start()
+    queue.send(Envelope(lambda ctx, e: gate.wait(ctx)))
+    h.until(lambda: gate.waiting)
+    with pytest.raises(KeyboardInterrupt):
+        queue.stop(timeout=0.01, grace=0.01)
+    h.until(lambda: queue.state.value == "stopped")
+    assert len(queue.last_report.abandoned) == 1
+
+
+@threads_only
+def test_ctrl_c_in_a_callback_of_a_future_is_raised_to_the_caller(h: Harness) -> None:
+    """CONTRACT 9: Ctrl-C in a callback that the main thread calls is raised there, once all is delivered."""
+    queue = h.queue()
+    first, second = (queue.submit(Envelope(h.handler())) for _ in range(2))
+    first.add_done_callback(lambda future: raises(KeyboardInterrupt())(None, None))
+    with pytest.raises(KeyboardInterrupt):
+        queue.clear()
+    assert first.done()
+    assert second.done()

@@ -117,45 +117,47 @@ class QueueControl(QueueFront):
             self._refuse_if_forked()
             return
         pool = self._new_pool(self._new_scope())
-        begins = False
+        bells: list[Any] = []
         try:
             self._call(machine.may_start)
             self._grow(pool, int(machine.limit))
             self._watch_for_stuck()  # before it begins: when that cannot be watched, it does not start
-            begins, missing, bells = self._call(self._begin, pool)
+            missing = self._call(self._begin, pool, bells)
             self._watch_for_stuck()  # again: the end of the last stop may have come in between
-        finally:
-            if not begins:
+        finally:  # a Ctrl-C, which an observer got, may come after it has begun
+            if self._pool is not pool:
                 self._close(pool)
             pool.open()
-        for bell in bells:
-            bell.release()
+            self._ring(bells)
         if missing > 0:
             self._grow(pool, missing)
 
-    def _begin(self, pool: Crew) -> tuple[bool, int, list[Any]]:
-        """Run with *pool* from now on. False when the queue runs already; how many workers it lacks; bells to ring."""
+    def _begin(self, pool: Crew, bells: list[Any]) -> int:
+        """Run with *pool* from now on, unless the queue runs already; *bells* are to be rung. Workers that it lacks."""
         if not self._machine.start():
-            return False, 0, []
-        bells = []
+            return 0
         if self._pool is not None:
             self._pool.is_closed = True
-            bells = self._parking.leave_all()  # of the old pool, whose stop may not have been delivered yet
+            bells += self._parking.leave_all()  # of the old pool, whose stop may not have been delivered yet
         self._pool = pool
         self._scope = self._machine.scope = pool.scope
-        return True, int(self._machine.limit) - pool.size, bells
+        return int(self._machine.limit) - pool.size
 
     def _close(self, pool: Crew | None) -> None:
         """Let the workers of *pool* go."""
         if pool is None:
             return
 
-        def close() -> list[Any]:
-            pool.is_closed = True
-            return self._parking.leave_all()
+        bells: list[Any] = []
 
-        for bell in self._call(close):
-            bell.release()
+        def close() -> None:
+            pool.is_closed = True
+            bells.extend(self._parking.leave_all())
+
+        try:
+            self._call(close)
+        finally:
+            self._ring(bells)
 
     # Stop
 
@@ -182,7 +184,11 @@ class QueueControl(QueueFront):
                 ticket.waiters.append(waiter)
             return ticket.report or ticket.provisional(self._clock_now(), is_inside=is_inside, waited=waits)
 
-        report = self._call(begin)
+        try:
+            report = self._call(begin)
+        except BaseException:  # a Ctrl-C, which an observer got: the stop goes on
+            self._watch_stop()
+            raise
         if report.state is not QueueState.STOPPING:
             waiter.is_done, waiter.answer = True, report
         if not waits:
@@ -268,8 +274,7 @@ class QueueControl(QueueFront):
             return pool, wanted - pool.size, self._parking.leave_all() if wanted < pool.size else []
 
         pool, missing, bells = self._call(resize)
-        for bell in bells:  # those too many leave, the others park again
-            bell.release()
+        self._ring(bells)  # those too many leave, the others park again
         if pool is not None and missing > 0:
             try:
                 self._grow(pool, missing)

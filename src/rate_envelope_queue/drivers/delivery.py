@@ -73,11 +73,17 @@ class Delivery:
         self._reporter.dropped(letter)
 
     def _resolve(self, futures: list[Any], outcome: Outcome, error: BaseException | None, value: Any) -> None:
+        interrupt: BaseException | None = None
         for future in futures:
             try:
                 future._resolve(outcome, error, value)
             except BaseException as raised:
+                if self._reporter.is_for_caller(raised):
+                    interrupt = raised
+                    continue
                 self._reporter.callback_failed("a callback of a future", raised)
+        if interrupt is not None:
+            raise interrupt
 
     def _signal(self, waiter: Any) -> None:
         if waiter.bell is not None:

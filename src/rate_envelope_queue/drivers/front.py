@@ -62,12 +62,15 @@ def _advice(value: object) -> str:
 class QueueFront(Guarded):
     """Everything of a queue that is a plain call in every flavour."""
 
+    _has_threads = False  # its workers are never on the thread of a caller
+
     def __init__(self, options: Options) -> None:
         self._name = options.name
         self._options = options
         self._clock = options.clock
         self._clock_now = options.clock.now
         self._reporter = Reporter(options.name, options.observers)
+        self._reporter.raises_interrupts = self._has_threads
         self._types: dict[str, EnvelopeType[Any]] = {}
         self._house = House(
             self._clock_now, options.clock.wall_utc, options.backoff, self._reporter, self._randomness(),

@@ -218,10 +218,6 @@ class ItemQueue(Guarded, Generic[T]):
         self._drainers.remove(bell)
         return False
 
-    def _ring(self, bells: list[Any]) -> None:
-        for bell in bells:
-            bell.release()
-
     @property
     def shutting_down(self) -> bool:
         """Whether `shut_down` was called."""

@@ -83,6 +83,7 @@ class Reporter:
     def __init__(self, name: str, observers: Iterable[object]) -> None:
         self.name = name
         self._listeners: dict[str, list[Callable[[Any], object]]] = {}
+        self.raises_interrupts = False  # set where the main thread runs no worker: what it calls back, it waits for
         self.keeps_interrupts = False  # set where user code runs on a caller's behalf
         self.interrupt: BaseException | None = None  # the last KeyboardInterrupt of an observer
         for observer in observers:
@@ -114,11 +115,15 @@ class Reporter:
         return bool(self._listeners.get(event))
 
     def emit(self, event: str, fact: object) -> None:
-        """Tell those who listen."""
+        """Tell those who listen. A Ctrl-C in the middle is raised once all were told."""
+        interrupt: BaseException | None = None
         for method in list(self._listeners.get(event, ())):
             try:
                 method(fact)
             except BaseException as error:
+                if self.is_for_caller(error):
+                    interrupt = error
+                    continue
                 if self.keeps_interrupts and is_a(error, KeyboardInterrupt):
                     self.interrupt = error
                 # by identity, and again and again: several threads may find out at once
@@ -128,6 +133,12 @@ class Reporter:
                     escaped(self.name), bounded_repr(getattr(method, "__self__", method)), event,
                     error_text(error), traceback_text(error),
                 )  # fmt: skip
+        if interrupt is not None:
+            raise interrupt
+
+    def is_for_caller(self, error: BaseException) -> bool:
+        """Whether *error* is a Ctrl-C that came while the main thread, in a call of its own, called user code back."""
+        return self.raises_interrupts and not self.keeps_interrupts and is_ctrl_c(error)
 
     def failed(self, envelope: Envelope, attempt: int, error: BaseException, *, is_retried: bool) -> None:
         """A run failed: one event, one record. A run that will be tried again is news, not yet a warning."""

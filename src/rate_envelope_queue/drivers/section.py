@@ -130,6 +130,10 @@ class Guarded:
                 self._insiders.discard(ident)
             self._section(self._machine.delivered)
 
+    def _ring(self, bells: list[Any]) -> None:
+        for bell in bells:
+            bell.release()
+
     def _is_inside(self) -> bool:
         return get_ident() in self._insiders
 

@@ -61,6 +61,8 @@ class EnvelopeQueue(QueueControl):
     True
     """
 
+    _has_threads = True
+
     # Waiting
 
     def _stopped(self, ticket: Any) -> None:
