@@ -430,3 +430,30 @@ def test_ctrl_c_in_a_callback_of_a_future_is_raised_to_the_caller(h: Harness) ->
         queue.clear()
     assert first.done()
     assert second.done()
+
+
+@threads_only
+@pytest.mark.parametrize("call", ["join", "stop"])
+def test_who_comes_late_to_wait_returns_after_the_effects(h: Harness, call: str) -> None:
+    """CONTRACT 7: join and stop return after the callbacks of what they waited for, though it was over before."""
+    queue = h.queue(workers=1)
+    gate, callback = h.gate(), h.gate()
+    wait = queue._await
+
+    def late(waiter: Any, timeout: float | None) -> bool:
+        h.until(lambda: waiter.is_done)
+        return bool(wait(waiter, timeout))
+
+    queue.start()
+    queue.submit(Envelope(lambda ctx, e: gate.wait(ctx))).add_done_callback(callback.wait)
+    h.until(lambda: gate.waiting)
+    queue._await = late
+    waiting = h.in_background(getattr(queue, call))
+    h.until(lambda: queue._machine.joiners or queue.state.value == "stopping")
+    gate.open()
+    h.until(lambda: callback.waiting)
+    h.pass_time(1)
+    assert not waiting.done
+    callback.open()
+    waiting.result()
+    queue._await = wait

@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 
 class Waiter:
-    """One caller that waits. `answer` or `error` is set when `is_done`; `bell` belongs to the driver."""
+    """One caller that waits. `answer` or `error` is set when `is_done`; `bell` belongs to the driver.
 
-    __slots__ = ("answer", "bell", "error", "is_done")
+    It `is_told` later, when what comes before its SIGNAL has been carried out: effects of what it waited for.
+    """
+
+    __slots__ = ("answer", "bell", "error", "is_done", "is_told")
 
     def __init__(self) -> None:
-        self.is_done = False
+        self.is_done = self.is_told = False
         self.answer: Any = None
         self.error: Exception | None = None
         self.bell: Any = None

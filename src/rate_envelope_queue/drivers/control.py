@@ -190,7 +190,8 @@ class QueueControl(QueueFront):
             self._watch_stop()
             raise
         if report.state is not QueueState.STOPPING:
-            waiter.is_done, waiter.answer = True, report
+            waiter.is_done = waiter.is_told = True
+            waiter.answer = report
         if not waits:
             self._watch_stop()
         return None if waits else report, waiter

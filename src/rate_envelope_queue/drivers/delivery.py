@@ -86,6 +86,7 @@ class Delivery:
             raise interrupt
 
     def _signal(self, waiter: Any) -> None:
+        waiter.is_told = True
         if waiter.bell is not None:
             waiter.bell.release()
 

@@ -97,10 +97,15 @@ class EnvelopeQueue(QueueControl):
         """Block until *waiter* is answered; False when *timeout* real seconds passed first. Ticks a stop meanwhile."""
         now = self._clock_now
         ends_at = None if timeout is None else real_now() + timeout
-        while not waiter.is_done:
-            at = self._machine.stop_at()
-            if at is not None and now() >= at:
-                self._call(self._machine.tick, now())
+        while not waiter.is_told:
+            machine = self._machine
+            at = machine.stop_at()
+            if at is None and waiter.is_done and machine.ticket is not None:
+                at = machine.ticket.abandon_at  # what is still being delivered then, nobody waits for
+                if at is not None and now() >= at:
+                    break
+            elif at is not None and now() >= at:
+                self._call(machine.tick, now())
                 continue
             left = LONGEST_WAIT if at is None else min(LONGEST_WAIT, at - now())
             if ends_at is not None:
@@ -122,7 +127,8 @@ class EnvelopeQueue(QueueControl):
         limit = checked_timeout(timeout)
         seat = self._take_seat(envelopes)
         try:
-            self._await(seat, limit)
+            if not seat.is_done:
+                self._await(seat, limit)
         except BaseException:
             self._call(self._machine.give_up, seat)
             raise
