@@ -457,3 +457,24 @@ def test_who_comes_late_to_wait_returns_after_the_effects(h: Harness, call: str)
     callback.open()
     waiting.result()
     queue._await = wait
+
+
+@threads_only
+def test_a_second_stop_returns_after_the_effects_of_the_first(h: Harness) -> None:
+    """CONTRACT 7: a stop that was begun without waiting is over for the next stop when its effects were delivered."""
+    queue = h.queue(workers=1)
+    gate, callback = h.gate(), h.gate()
+    queue.start()
+    queue.submit(Envelope(lambda ctx, e: gate.wait(ctx))).add_done_callback(callback.wait)
+    h.until(lambda: gate.waiting)
+    queue.stop(wait=False)
+    gate.open()
+    h.until(lambda: callback.waiting)
+    assert queue.state.value == "stopped"
+    second = h.in_background(queue.stop)
+    h.pass_time(1)
+    assert not second.done
+    assert queue.stop(wait=False).state.value == "stopped"
+    callback.open()
+    assert second.result() is queue.last_report
+    assert queue.stop() is queue.last_report

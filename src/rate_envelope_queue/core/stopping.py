@@ -28,8 +28,8 @@ class Ticket:
 
     __slots__ = (
         "abandon_at", "abandoned", "begun_at", "cancel_at", "drains", "dropped_before", "gave_up", "has_cancelled",
-        "is_ending", "is_inside", "is_timed_out", "mode", "report", "returned", "succeeded_before", "sweeps",
-        "waited", "waiters",
+        "is_delivered", "is_ending", "is_inside", "is_timed_out", "mode", "report", "returned", "succeeded_before",
+        "sweeps", "waited", "waiters",
     )  # fmt: skip
 
     def __init__(self, machine: Machine, mode: StopMode, now: float, *, is_inside: bool, waited: bool) -> None:
@@ -42,6 +42,7 @@ class Ticket:
         self.has_cancelled = False
         self.gave_up = False
         self.is_timed_out = False
+        self.is_delivered = False  # the driver has carried out what its end asked for
         self.sweeps = False
         self.is_inside = is_inside
         self.waited = waited
@@ -105,6 +106,25 @@ def begin(
     machine.rest()  # before the tick: what is over at once has not timed out
     tick(machine, now)
     return ticket
+
+
+def await_delivery(machine: Machine, waiter: waiting.Waiter, timeout: float | None, grace: float) -> bool:
+    """The last stop is over: whether *waiter* is to wait until the effects of its end were carried out, too."""
+    ticket = machine.ticket
+    if ticket is None or ticket.report is None or ticket.is_delivered or ticket.gave_up:
+        return False
+    ticket.tighten(machine.clock(), ticket.mode, timeout, grace, False)
+    waiter.answer = ticket.report
+    ticket.waiters.append(waiter)
+    return True
+
+
+def delivered(machine: Machine, ticket: Ticket) -> None:
+    """The effects of its end were carried out: those who came meanwhile may go."""
+    ticket.is_delivered = True
+    for waiter in ticket.waiters:
+        waiting.answer(machine, waiter, ticket.report)
+    ticket.waiters.clear()
 
 
 def next_at(ticket: Ticket | None) -> float | None:

@@ -10,6 +10,7 @@ from _thread import get_ident
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, Protocol, cast
 
+from ..core import stopping
 from ..core.waiting import Seat, Waiter
 from ..envelope import Duration, Envelope, Stamp
 from ..errors import CapacityExceededError, QueueStateError
@@ -155,7 +156,7 @@ class QueueControl(QueueFront):
             bells.extend(self._parking.leave_all())
 
         try:
-            self._call(close)
+            self._section(close)
         finally:
             self._ring(bells)
 
@@ -178,6 +179,8 @@ class QueueControl(QueueFront):
         def begin() -> StopReport:
             ticket = machine.stop(wanted, limit, extra, is_ending=is_ending, is_inside=is_inside, waited=waits)
             if ticket is None:
+                if waits and stopping.await_delivery(machine, waiter, limit, extra):
+                    return StopReport(wanted, QueueState.STOPPING)
                 return machine.last_report or StopReport(mode=wanted, state=machine.state, waited=waits)
             self._scope.stopping = True
             if ticket.report is None and waits:
@@ -248,6 +251,7 @@ class QueueControl(QueueFront):
             self._watch_no_more(self._tick)
             if self._options.stuck_after is not None:
                 self._watch_no_more(self._watch_stuck)
+        self._section(stopping.delivered, self._machine, ticket)
         inbox = self._run_inbox
         if inbox is not None:
             inbox.put(None)

@@ -100,7 +100,7 @@ class EnvelopeQueue(QueueControl):
         while not waiter.is_told:
             machine = self._machine
             at = machine.stop_at()
-            if at is None and waiter.is_done and machine.ticket is not None:
+            if at is None and (waiter.is_done or waiter.answer is not None) and machine.ticket is not None:
                 at = machine.ticket.abandon_at  # what is still being delivered then, nobody waits for
                 if at is not None and now() >= at:
                     break
