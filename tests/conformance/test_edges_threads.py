@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import pytest
@@ -478,3 +479,28 @@ def test_a_second_stop_returns_after_the_effects_of_the_first(h: Harness) -> Non
     callback.open()
     assert second.result() is queue.last_report
     assert queue.stop() is queue.last_report
+
+
+class Stepping:
+    """A clock on which a hundredth of a second passes with each look."""
+
+    def __init__(self) -> None:
+        self.looks = count()
+
+    def now(self) -> float:
+        return next(self.looks) / 100
+
+    def wall_utc(self) -> Any:
+        return datetime.now(UTC)
+
+
+@threads_only
+@pytest.mark.parametrize("timeout", [0.015, 0.025, 0.035, 0.045])
+def test_time_that_passes_between_two_looks_at_the_clock(h: Harness, timeout: float) -> None:
+    """CONTRACT 7: a stop whose time comes just as it is about to wait does not wait, and raises nothing."""
+    queue = h.queue(workers=1, clock=Stepping())
+    gate = h.gate()
+    queue.start()
+    queue.send(Envelope(lambda ctx, e: gate.wait(ctx)))
+    h.until(lambda: gate.waiting)
+    assert len(queue.stop(timeout=timeout, grace=0.02).abandoned) == 1

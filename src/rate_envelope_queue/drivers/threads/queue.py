@@ -107,7 +107,7 @@ class EnvelopeQueue(QueueControl):
             elif at is not None and now() >= at:
                 self._call(machine.tick, now())
                 continue
-            left = LONGEST_WAIT if at is None else min(LONGEST_WAIT, at - now())
+            left = LONGEST_WAIT if at is None else max(0.0, min(LONGEST_WAIT, at - now()))
             if ends_at is not None:
                 left = min(left, ends_at - real_now())
                 if left <= 0:
