@@ -89,6 +89,9 @@ class QueueFront(Guarded):
         super().__init__(machine, delivery, self._new_plans(options.stamps, options.hook_fraction, options.hook_floor))
         process.register(self)
 
+    def _limiters(self) -> tuple[object, ...]:
+        return self._options.backoff, self._options.start_rate
+
     def _randomness(self) -> Callable[[], float]:
         return random.Random().random
 

@@ -244,6 +244,9 @@ class ItemQueue(Guarded, Generic[T]):
 
     # Fork
 
+    def _limiters(self) -> tuple[object, ...]:
+        return (self._limiter,)
+
     def _is_unused(self) -> bool:
         return not self._machine.entries and not self._parking.idle
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..core.machine import Machine
 from ..errors import QueueStateError
+from ..limiters import renew_lock
 from ..results import QueueState
 from .parking import Parking
 from .plan import PlanBook
@@ -144,6 +145,10 @@ class Guarded:
         machine = self._machine
         return machine.state is QueueState.INIT and not machine.entries and not machine.ready
 
+    def _limiters(self) -> tuple[object, ...]:
+        """The limiters that it asks; others may ask them, too."""
+        return ()
+
     def _is_forked(self) -> bool:
         return isinstance(self._lock, ForkedLock)
 
@@ -159,5 +164,7 @@ class Guarded:
             self._insiders.clear()
             self._set_lock(threading.RLock())
             self._plans.renew_locks()
+            for limiter in self._limiters():
+                renew_lock(limiter)
         else:
             self._set_lock(ForkedLock())
