@@ -9,10 +9,12 @@ import time
 from collections import deque
 from datetime import UTC, datetime
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import rate_envelope_queue
 from rate_envelope_queue import CapacityExceededError, Envelope, EnvelopeQueue, RetryEnvelope
 from rate_envelope_queue.core import reading
 from rate_envelope_queue.testing import VirtualClock
@@ -504,3 +506,46 @@ def test_time_that_passes_between_two_looks_at_the_clock(h: Harness, timeout: fl
     queue.send(Envelope(lambda ctx, e: gate.wait(ctx)))
     h.until(lambda: gate.waiting)
     assert len(queue.stop(timeout=timeout, grace=0.02).abandoned) == 1
+
+
+SOURCE = str(Path(rate_envelope_queue.__file__).parent)
+
+
+def interrupted_at(nth: int, call: Any) -> bool:
+    """Make *call*, with Ctrl-C at the *nth* place in the package at which Python looks for signals. Was there one?"""
+    places = 0
+
+    def look(frame: Any, event: str, arg: Any) -> None:
+        nonlocal places
+        if event in ("call", "c_return") and frame.f_code.co_filename.startswith(SOURCE):
+            places += 1
+            if places == nth:
+                raise KeyboardInterrupt
+
+    sys.setprofile(look)
+    try:
+        call()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.setprofile(None)
+    return places >= nth
+
+
+@threads_only
+@pytest.mark.parametrize("call", ["stats", "cancel", "detach"])
+def test_ctrl_c_anywhere_keeps_no_lock(h: Harness, call: str) -> None:
+    """CONTRACT 9: wherever Ctrl-C comes in a call, the queue goes on, and the next join and stop return."""
+    for nth in range(1, 1000):
+        queue = EnvelopeQueue("q", workers=1)
+        queue.pause()
+        queue.start()
+        future = queue.submit(Envelope(h.handler(), key="it"))
+        calls = {"stats": queue.stats, "cancel": lambda queue=queue: queue.cancel("it"), "detach": future.cancel}
+        goes_on = interrupted_at(nth, calls[call])
+        assert h.in_background(queue.stats).result().state.value == "running"
+        h.in_background(queue.clear).result()
+        assert h.in_background(lambda queue=queue: queue.join(PATIENCE)).result()
+        assert h.in_background(queue.stop).result().kept == ()
+        if not goes_on:
+            return

@@ -50,19 +50,24 @@ class Delivery:
         }
 
     def deliver(self, outbox: list[Effect]) -> None:
-        """Do what *outbox* says. A failure of one effect is reported and does not stop the next.
+        """Do what *outbox* says, and empty it. A failure of one effect is reported and does not stop the next.
 
-        Ctrl-C in the middle is raised once all is delivered.
+        Ctrl-C in the middle is raised once all is delivered; between two effects, at once: what is left stays in it.
         """
         interrupt: BaseException | None = None
-        for effect in outbox:
-            try:
-                self._actions[effect[0]](*effect[1:])
-            except BaseException as error:
-                if is_ctrl_c(error):
-                    interrupt = error
-                else:
-                    self._reporter.callback_failed(f"delivery of {effect[0]}", error)
+        begun = 0
+        try:
+            for effect in outbox:
+                begun += 1
+                try:
+                    self._actions[effect[0]](*effect[1:])
+                except BaseException as error:
+                    if is_ctrl_c(error):
+                        interrupt = error
+                    else:
+                        self._reporter.callback_failed(f"delivery of {effect[0]}", error)
+        finally:
+            del outbox[:begun]
         if interrupt is not None:
             raise interrupt
 
