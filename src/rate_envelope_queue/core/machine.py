@@ -263,8 +263,10 @@ class Machine(Admission):
         if not self.may_start():
             return False
         self.go(START)
-        self.outbox.append((JUNK, self.ticket))
-        self.ticket = None
+        if self.ticket is not None:
+            stopping.let_go(self, self.ticket)
+            self.outbox.append((JUNK, self.ticket))
+            self.ticket = None
         self.refresh()
         return True
 
@@ -312,8 +314,11 @@ class Machine(Admission):
             return
         if self.joiners:
             waiting.satisfy_joins(self)
-        if ticket is not None and self.state is QueueState.STOPPING:
-            stopping.finish_if_quiet(self, ticket)
+        if ticket is not None:
+            if self.state is QueueState.STOPPING:
+                stopping.finish_if_quiet(self, ticket)
+            elif ticket.waiters:
+                stopping.let_go(self, ticket)
 
     def cancel(self, key: Hashable) -> bool:
         """Take the entry under *key* out, or let its present run be its last. False when there is none."""

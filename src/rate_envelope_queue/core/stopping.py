@@ -28,7 +28,7 @@ class Ticket:
 
     __slots__ = (
         "abandon_at", "abandoned", "begun_at", "cancel_at", "drains", "dropped_before", "gave_up", "has_cancelled",
-        "is_delivered", "is_ending", "is_inside", "is_timed_out", "mode", "report", "returned", "succeeded_before",
+        "is_ending", "is_inside", "is_timed_out", "mode", "report", "returned", "succeeded_before",
         "sweeps", "waited", "waiters",
     )  # fmt: skip
 
@@ -42,7 +42,6 @@ class Ticket:
         self.has_cancelled = False
         self.gave_up = False
         self.is_timed_out = False
-        self.is_delivered = False  # the driver has carried out what its end asked for
         self.sweeps = False
         self.is_inside = is_inside
         self.waited = waited
@@ -95,6 +94,8 @@ def begin(
         assert ticket is not None
         ticket.waited = ticket.waited or waited
     elif state is QueueState.RUNNING or (is_ending and state is not QueueState.TERMINATED):
+        if machine.ticket is not None:
+            let_go(machine, machine.ticket)
         ticket = machine.ticket = Ticket(machine, mode, now, is_inside=is_inside, waited=waited)
         machine.go(TERMINATE if is_ending else STOP)
     else:
@@ -111,7 +112,7 @@ def begin(
 def await_delivery(machine: Machine, waiter: waiting.Waiter, timeout: float | None, grace: float) -> bool:
     """The last stop is over: whether *waiter* is to wait until the effects of its end were carried out, too."""
     ticket = machine.ticket
-    if ticket is None or ticket.report is None or ticket.is_delivered or ticket.gave_up:
+    if ticket is None or ticket.report is None or not machine.delivering or ticket.gave_up:
         return False
     ticket.tighten(machine.clock(), ticket.mode, timeout, grace, False)
     waiter.answer = ticket.report
@@ -119,9 +120,8 @@ def await_delivery(machine: Machine, waiter: waiting.Waiter, timeout: float | No
     return True
 
 
-def delivered(machine: Machine, ticket: Ticket) -> None:
-    """The effects of its end were carried out: those who came meanwhile may go."""
-    ticket.is_delivered = True
+def let_go(machine: Machine, ticket: Ticket) -> None:
+    """Its report is there, and what its end asked for was carried out or is not waited for: its callers may go."""
     for waiter in ticket.waiters:
         waiting.answer(machine, waiter, ticket.report)
     ticket.waiters.clear()
@@ -197,9 +197,7 @@ def _complete(machine: Machine, ticket: Ticket) -> None:
     machine.outbox.append((STOPPED, ticket))
     waiting.satisfy_joins(machine)
     waiting.fail_joins(machine)
-    for waiter in ticket.waiters:
-        waiting.answer(machine, waiter, ticket.report)
-    ticket.waiters.clear()
+    let_go(machine, ticket)
 
 
 def _sweep(machine: Machine, ticket: Ticket) -> None:

@@ -251,7 +251,6 @@ class QueueControl(QueueFront):
             self._watch_no_more(self._tick)
             if self._options.stuck_after is not None:
                 self._watch_no_more(self._watch_stuck)
-        self._section(stopping.delivered, self._machine, ticket)
         inbox = self._run_inbox
         if inbox is not None:
             inbox.put(None)
