@@ -283,6 +283,17 @@ def default_controller_limiter() -> MaxOf:
     return MaxOf(ExponentialBackoff(0.005, 1000), TokenBucket(10, burst=100))
 
 
+def renew_lock(limiter: object) -> None:
+    """In a forked child: a lock held by a thread that is no more would never be released."""
+    if isinstance(limiter, (_PerItem, TokenBucket)):
+        limiter._lock = threading.RLock()
+    elif isinstance(limiter, MaxOf):
+        for one in limiter.limiters:
+            renew_lock(one)
+    elif isinstance(limiter, MaxWait):
+        renew_lock(limiter.limiter)
+
+
 def per_second(value: object, name: str) -> float:
     """*value* as a finite number per second, above 0 and not so small that one token takes centuries."""
     if isinstance(value, bool) or not isinstance(value, (int, float, Real)):

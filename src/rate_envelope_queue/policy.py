@@ -132,7 +132,7 @@ class Policy:
         self._set_numbers(interval, deadline, priority, max_attempts)
         self._set_timetable(schedule)
         self.has_coroutines = any(map(is_coroutine, (invoke, before, after, success, failure, *self.stamps)))
-        self.plain_for = "" if self.timetable or self.priority else LOOP if self.has_coroutines else THREADS
+        self.plain_for = "" if self.timetable is not None or self.priority else LOOP if self.has_coroutines else THREADS
         self.is_quiet = False
         self.plan: Any = None
 

@@ -688,3 +688,27 @@ def test_attempts_of_a_periodic_count_its_failures_in_a_row(kind: Schedule) -> N
     lab.advance(70)
     assert attempts[:7] == [1, 2, 3, 4, 1, 2, 1]
     assert (lab.queue.stats().dropped, len(lab.queue)) == (0, 1)
+
+
+class NoTimes(list[float]):
+    """A schedule that counts as false."""
+
+    jitter = 0.0
+    period = None
+
+    def first(self, *, now: float, wall_utc: Any) -> float:
+        return now
+
+    def next(self, *, planned: float, started: float, now: float, wall_utc: Any) -> float:
+        return now + 10
+
+
+def test_a_schedule_that_counts_as_false_is_one() -> None:
+    """CONTRACT 3: whatever else a schedule is, such as an empty list, its envelope is periodic from the first send."""
+    queue = SimulatedEnvelopeQueue("q")
+    queue.start()
+    queue.send(Envelope(lambda ctx, e: None, schedule=NoTimes()))
+    assert queue.join(timeout=5)
+    queue.advance(25)
+    assert queue.stats().runs_succeeded == 3
+    assert queue.join(timeout=0)

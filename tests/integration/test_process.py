@@ -227,6 +227,42 @@ def test_fork_while_a_thread_asks_it() -> None:
 
 
 @needs_fork
+def test_fork_while_another_queue_asks_its_limiter() -> None:
+    """D33 fork: with fresh locks: a limiter that it shares with a queue of the parent was busy at that moment."""
+    said, _, _ = run("""
+        import warnings
+        from rate_envelope_queue.workqueue import ExponentialBackoff, MaxOf, MaxWait, TokenBucket, WorkQueue
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads is what is tested
+        asking, over = threading.Event(), threading.Event()
+
+        class Slow:
+            def __hash__(self):
+                asking.set()
+                over.wait(30)
+                return 1
+
+        shared = ExponentialBackoff(0.001, 1)
+        threading.Thread(target=lambda: shared.when(Slow(), now=0.0)).start()
+        asking.wait(30)
+        fresh = EnvelopeQueue("q", backoff=MaxWait(MaxOf(shared, TokenBucket(1000)), 1), start_rate=TokenBucket(1000))
+        items = WorkQueue(limiter=shared)
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            handler = lambda ctx, envelope: 1 / 0 if ctx.attempt == 1 else None
+            with fresh:
+                fresh.send(Envelope(handler, failure_hook=lambda ctx, envelope, error: retry_with_backoff()))
+                fresh.join(20)
+            items.add_rate_limited("item")
+            say("child", fresh.stats().succeeded, items.get(timeout=20))
+            os._exit(0)
+        say("ended", os.waitpid(child, 0)[1])
+        over.set()
+        """)
+    assert said == ["child", "1", "item", "ended", "0"]
+
+
+@needs_fork
 @pytest.mark.parametrize("before", ["queue.start()", "queue.send(envelope)", "queue.start(); queue.stop()"])
 def test_fork_of_any_other(before: str) -> None:
     """D33 fork: any other raises QueueStateError on every call and attribute but repr and name; no hang."""

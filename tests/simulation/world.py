@@ -219,6 +219,7 @@ def patched() -> Iterator[None]:
         "new_bell": (lambda: SimBell(here), (parking, scope, threads_queue, workers)),
         "allocate_lock": (lambda: SimBell(here, is_held=False), (plan,)),
         "get_ident": (lambda: 0 if here.me is None else here.me.number, (section, control, workers)),
+        "real_now": (lambda: here.now, (threads_queue,)),
         "give_way": (lambda seconds: here.give_way(seconds), (workers,)),
         "call_later": (lambda delay, method: here.call_later(delay, method), (threads_queue,)),
         "forget": (lambda method: here.timers.pop(method, None), (threads_queue,)),

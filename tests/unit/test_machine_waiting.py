@@ -30,7 +30,7 @@ def test_s08_the_ticket_collects_what_was_returned() -> None:
     first, second = world.take(), world.take()
     world.stop()
     world.terminate()
-    assert world.found(effects.CANCEL) == [(effects.CANCEL,)]
+    assert world.found(effects.CANCEL) == [(effects.CANCEL, world.machine.scope)]
     world.end(first, cancelled())
     assert world.machine.state is QueueState.STOPPING
     world.end(second)

@@ -40,7 +40,7 @@ class Book:
         "is_replacing", "joiners", "last_report", "late", "limit", "outbox", "periodics", "plain_for",
         "plain_succeeded", "rate", "ready", "refused", "reserved", "returned", "room",
         "runs_abandoned", "runs_cancelled", "runs_failed", "runs_stopped", "runs_succeeded",
-        "seats", "skip", "skipped", "stale", "state", "stopped", "succeeded", "swift", "takable", "ticket",
+        "scope", "seats", "skip", "skipped", "stale", "state", "stopped", "succeeded", "swift", "takable", "ticket",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +66,7 @@ class Book:
         self.state = QueueState.INIT
         self.is_ending = False  # terminate was called
         self.is_paused = False
+        self.scope: Any = None  # the driver's: what the contexts of all runs since the last start share
         self.is_busy = False  # the driver is inside: who enters again is its own owner
         self.entries: dict[Hashable, Record] = {}  # the book, in order of acceptance
         self._set_queues()
@@ -203,10 +204,15 @@ class Book:
             skip[handle] -= 1
             return False
 
-        self.ready = deque(filter(is_kept, old)) if isinstance(old, deque) else old.filtered(is_kept)
-        self.outbox.append((JUNK, old, skip))
         self.skip = {}
         self.stale = self.skipped = 0
+        self.rebuild_ready(is_kept)
+        self.outbox.append((JUNK, old, skip))
+
+    def rebuild_ready(self, is_kept: Callable[[Handle], bool]) -> None:
+        """Build the ready queue anew with what is to be kept, in its order."""
+        old = self.ready
+        self.ready = deque(filter(is_kept, old)) if isinstance(old, deque) else old.filtered(is_kept)
         self.refresh()
 
     def drop_queues(self) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueueStateError, QueueTerminatedError
 from ..results import EntryView, Outcome, QueueState, QueueStats, StopMode
-from . import reading, stopping, waiting
+from . import eviction, reading, stopping, waiting
 from .admission import AT_ONCE, Admission
 from .book import NO_ENVELOPE
 from .effects import DEAD, FORGET, JUNK, RETRIED, Effect
@@ -170,19 +170,8 @@ class Machine(Admission):
             self._end(key, entry, verdict, outcome, value)
 
     def evict(self, handle: Handle | None, error: BaseException) -> None:
-        """A user's key or clock raised in the middle of a section: what had run is dropped, and the rest goes on.
-
-        The row is found by identity and the table made anew, since its key cannot be looked up.
-        """
-        rows = self.entries
-        self.entries = {key: entry for key, entry in rows.items() if key is not handle and entry is not handle}
-        if handle is not None and len(self.entries) < len(rows):
-            self.runs_failed += 1
-            envelope: Envelope = handle.envelope if handle.__class__ is Entry else handle
-            self.outbox.append((DEAD, envelope, 1, error, "its key or the clock raised"))
-            self.out_of_book(handle, handle if handle.__class__ is Entry else RUNS, Outcome.DROPPED, error)
-        self.active = sum(map(is_running, self.entries.values()))
-        self.refresh()
+        """A user's key or clock raised in the middle of a section: what had run is dropped, and the rest goes on."""
+        eviction.evict(self, handle, error, Outcome.DROPPED)
 
     def _count_run(self, verdict: Verdict) -> None:
         run = verdict.run
@@ -277,8 +266,10 @@ class Machine(Admission):
         if not self.may_start():
             return False
         self.go(START)
-        self.outbox.append((JUNK, self.ticket))
-        self.ticket = None
+        if self.ticket is not None:
+            stopping.let_go(self, self.ticket)
+            self.outbox.append((JUNK, self.ticket))
+            self.ticket = None
         self.refresh()
         return True
 
@@ -326,8 +317,11 @@ class Machine(Admission):
             return
         if self.joiners:
             waiting.satisfy_joins(self)
-        if ticket is not None and self.state is QueueState.STOPPING:
-            stopping.finish_if_quiet(self, ticket)
+        if ticket is not None:
+            if self.state is QueueState.STOPPING:
+                stopping.finish_if_quiet(self, ticket)
+            elif ticket.waiters:
+                stopping.let_go(self, ticket)
 
     def cancel(self, key: Hashable) -> bool:
         """Take the entry under *key* out, or let its present run be its last. False when there is none."""
@@ -422,10 +416,14 @@ class Machine(Admission):
         if waiter in self.joiners:
             self.joiners.remove(waiter)
 
-    def take_outbox(self) -> list[Effect]:
-        """What is to be done outside; report with `delivered` when it was."""
+    def take_outbox(self, *, is_counted: bool = True) -> list[Effect]:
+        """What is to be done outside; report with `delivered` when it was.
+
+        Not counted by who delivers it before a run that it has just taken: whoever waits does so for that run, and
+        once it is abandoned for nothing of the worker's.
+        """
         outbox, self.outbox = self.outbox, []
-        self.delivering += 1
+        self.delivering += is_counted
         return outbox
 
     def delivered(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from ..results import Outcome, QueueState, StopMode, StopReport
-from . import waiting
+from . import eviction, waiting
 from .effects import ABANDONED, CANCEL, JUNK, LOST, STOPPED, SWEEP
 from .entries import BLOCKED, DELAYED, RUNS, Entry, Record, envelope_of, is_running
 from .lifecycle import END, QUIET, STOP, TERMINATE
@@ -28,8 +28,8 @@ class Ticket:
 
     __slots__ = (
         "abandon_at", "abandoned", "begun_at", "cancel_at", "drains", "dropped_before", "gave_up", "has_cancelled",
-        "is_ending", "is_inside", "is_timed_out", "mode", "report", "returned", "succeeded_before", "sweeps",
-        "waited", "waiters",
+        "is_ending", "is_inside", "is_timed_out", "mode", "report", "returned", "succeeded_before",
+        "sweeps", "waited", "waiters",
     )  # fmt: skip
 
     def __init__(self, machine: Machine, mode: StopMode, now: float, *, is_inside: bool, waited: bool) -> None:
@@ -94,6 +94,8 @@ def begin(
         assert ticket is not None
         ticket.waited = ticket.waited or waited
     elif state is QueueState.RUNNING or (is_ending and state is not QueueState.TERMINATED):
+        if machine.ticket is not None:
+            let_go(machine, machine.ticket)
         ticket = machine.ticket = Ticket(machine, mode, now, is_inside=is_inside, waited=waited)
         machine.go(TERMINATE if is_ending else STOP)
     else:
@@ -105,6 +107,24 @@ def begin(
     machine.rest()  # before the tick: what is over at once has not timed out
     tick(machine, now)
     return ticket
+
+
+def await_delivery(machine: Machine, waiter: waiting.Waiter, timeout: float | None, grace: float) -> bool:
+    """The last stop is over: whether *waiter* is to wait until the effects of its end were carried out, too."""
+    ticket = machine.ticket
+    if ticket is None or ticket.report is None or not machine.delivering or ticket.gave_up:
+        return False
+    ticket.tighten(machine.clock(), ticket.mode, timeout, grace, False)
+    waiter.answer = ticket.report
+    ticket.waiters.append(waiter)
+    return True
+
+
+def let_go(machine: Machine, ticket: Ticket) -> None:
+    """Its report is there, and what its end asked for was carried out or is not waited for: its callers may go."""
+    for waiter in ticket.waiters:
+        waiting.answer(machine, waiter, ticket.report)
+    ticket.waiters.clear()
 
 
 def next_at(ticket: Ticket | None) -> float | None:
@@ -131,7 +151,7 @@ def tick(machine: Machine, now: float) -> None:
         ticket.is_timed_out = not ticket.is_ending
         ticket.drains = False
         machine.refresh()
-        machine.outbox.append((CANCEL,))
+        machine.outbox.append((CANCEL, machine.scope))
     if not ticket.gave_up and ticket.abandon_at is not None and now >= ticket.abandon_at:
         ticket.gave_up = True
         if machine.active:
@@ -177,9 +197,7 @@ def _complete(machine: Machine, ticket: Ticket) -> None:
     machine.outbox.append((STOPPED, ticket))
     waiting.satisfy_joins(machine)
     waiting.fail_joins(machine)
-    for waiter in ticket.waiters:
-        waiting.answer(machine, waiter, ticket.report)
-    ticket.waiters.clear()
+    let_go(machine, ticket)
 
 
 def _sweep(machine: Machine, ticket: Ticket) -> None:
@@ -207,7 +225,10 @@ def _abandon(machine: Machine, ticket: Ticket) -> None:
             if len(running) == machine.active:
                 break
     for key, entry in running:
-        abandon(machine, ticket, key, entry)
+        try:
+            abandon(machine, ticket, key, entry)
+        except Exception as error:  # a user's key: none is reserved then
+            eviction.evict(machine, key if entry is RUNS else entry, error, Outcome.ABANDONED)
 
 
 def abandon(machine: Machine, ticket: Ticket, key: Hashable, entry: Record) -> None:

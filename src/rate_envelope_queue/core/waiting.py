@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 
 class Waiter:
-    """One caller that waits. `answer` or `error` is set when `is_done`; `bell` belongs to the driver."""
+    """One caller that waits. `answer` or `error` is set when `is_done`; `bell` belongs to the driver.
 
-    __slots__ = ("answer", "bell", "error", "is_done")
+    It `is_told` later, when what comes before its SIGNAL has been carried out: effects of what it waited for.
+    """
+
+    __slots__ = ("answer", "bell", "error", "is_done", "is_told")
 
     def __init__(self) -> None:
-        self.is_done = False
+        self.is_done = self.is_told = False
         self.answer: Any = None
         self.error: Exception | None = None
         self.bell: Any = None
@@ -54,10 +57,15 @@ def fill_seats(book: Admission) -> None:
     seats = book.seats
     while seats:
         seat = seats[0]
-        if not book.fits(book.count_new(seat.envelopes)):
-            break
+        new, error = None, None
+        try:
+            if not book.fits(book.count_new(seat.envelopes)):
+                break
+            new = book.admit_all(seat.envelopes, None, seat.starts, None, seat.context)
+        except Exception as raised:  # a key of the sender's: told to the sender, and to nobody else
+            error = raised
         seats.popleft()
-        answer(book, seat, book.admit_all(seat.envelopes, None, seat.starts, None, seat.context))
+        answer(book, seat, new, error)
     if not seats:
         book.refresh()
 

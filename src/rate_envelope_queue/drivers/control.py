@@ -10,6 +10,7 @@ from _thread import get_ident
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, Protocol, cast
 
+from ..core import stopping
 from ..core.waiting import Seat, Waiter
 from ..envelope import Duration, Envelope, Stamp
 from ..errors import CapacityExceededError, QueueStateError
@@ -78,7 +79,7 @@ class QueueControl(QueueFront):
         )  # fmt: skip
         self._check_stamps(options.stamps)
         super().__init__(options)
-        self._scope = self._new_scope()
+        self._scope = self._machine.scope = self._new_scope()
         self._pool: Crew | None = None
         self._run_inbox: Any = None  # of run(): where it is told that somebody has stopped the queue
 
@@ -122,31 +123,29 @@ class QueueControl(QueueFront):
             return
         pool = self._new_pool(self._new_scope())
         bells: list[Any] = []
-        missing = 0
         try:
             self._call(machine.may_start)
             self._grow(pool, int(machine.limit))
-            if self._options.stuck_after is not None:
-                self._watch_at(self._options.stuck_after, self._watch_stuck)
+            self._watch_for_stuck()  # before it begins: when that cannot be watched, it does not start
             missing = self._call(self._begin, pool, bells)
-        finally:
-            if self._pool is not pool:  # not begun; Ctrl-C may come when it has
+            self._watch_for_stuck()  # again: the end of the last stop may have come in between
+        finally:  # a Ctrl-C, which an observer got, may come after it has begun
+            if self._pool is not pool:
                 self._close(pool)
             pool.open()
-            for bell in bells:
-                bell.release()
+            self._ring(bells)
         if missing > 0:
             self._grow(pool, missing)
 
     def _begin(self, pool: Crew, bells: list[Any]) -> int:
-        """Run with *pool* from now on, unless the queue runs already: how many workers it lacks; *bells* to ring."""
+        """Run with *pool* from now on, unless the queue runs already; *bells* are to be rung. Workers that it lacks."""
         if not self._machine.start():
             return 0
         if self._pool is not None:
             self._pool.is_closed = True
             bells += self._parking.leave_all()  # of the old pool, whose stop may not have been delivered yet
         self._pool = pool
-        self._scope = pool.scope
+        self._scope = self._machine.scope = pool.scope
         return int(self._machine.limit) - pool.size
 
     def _close(self, pool: Crew | None) -> None:
@@ -154,12 +153,16 @@ class QueueControl(QueueFront):
         if pool is None:
             return
 
-        def close() -> list[Any]:
-            pool.is_closed = True
-            return self._parking.leave_all()
+        bells: list[Any] = []
 
-        for bell in self._call(close):
-            bell.release()
+        def close() -> None:
+            pool.is_closed = True
+            bells.extend(self._parking.leave_all())
+
+        try:
+            self._section(close)
+        finally:
+            self._ring(bells)
 
     # Stop
 
@@ -180,6 +183,8 @@ class QueueControl(QueueFront):
         def begin() -> StopReport:
             ticket = machine.stop(wanted, limit, extra, is_ending=is_ending, is_inside=is_inside, waited=waits)
             if ticket is None:
+                if waits and stopping.await_delivery(machine, waiter, limit, extra):
+                    return StopReport(wanted, QueueState.STOPPING)
                 return machine.last_report or StopReport(mode=wanted, state=machine.state, waited=waits)
             self._scope.stopping = True
             if ticket.report is None and waits:
@@ -188,18 +193,21 @@ class QueueControl(QueueFront):
 
         try:
             report = self._call(begin)
-        except BaseException:  # Ctrl-C in what it brought about: the stop has begun all the same
+        except BaseException:  # a Ctrl-C, which an observer got: the stop goes on
             self._watch_stop()
             raise
         if report.state is not QueueState.STOPPING:
-            waiter.is_done, waiter.answer = True, report
+            waiter.is_done = waiter.is_told = True
+            waiter.answer = report
         if not waits:
             self._watch_stop()
         return None if waits else report, waiter
 
     def _tick(self) -> None:
-        self._call(self._machine.tick, self._clock_now())
-        self._watch_stop()
+        try:
+            self._call(self._machine.tick, self._clock_now())
+        finally:  # a clock or key of the user's may raise; the stop still has its times
+            self._watch_stop()
 
     def _watch_stop(self) -> None:
         """Have the stop in progress ticked when it is due, for callers that do not wait for it."""
@@ -207,13 +215,21 @@ class QueueControl(QueueFront):
         if at is not None:
             self._watch_at(max(0.0, at - self._clock_now()), self._tick)
 
+    def _watch_for_stuck(self) -> None:
+        if self._options.stuck_after is not None:
+            self._watch_at(self._options.stuck_after, self._watch_stuck)
+
     def _watch_stuck(self) -> None:
         """Report runs that are long past their deadline; look again when one could be."""
         pool, limit = self._pool, self._options.stuck_after
         if pool is None or limit is None or pool.is_closed:
             return
-        stuck, next_look = stuck_runs(pool.runners, limit, self._clock_now())
-        self._watch_at(next_look, self._watch_stuck)
+        stuck: list[StuckRun] = []
+        next_look = limit
+        try:
+            stuck, next_look = stuck_runs(pool.runners, limit, self._clock_now())
+        finally:  # a clock of the user's may raise
+            self._watch_at(next_look, self._watch_stuck)
         if stuck:
             self._report_stuck(stuck)
 
@@ -225,6 +241,9 @@ class QueueControl(QueueFront):
                 self._reporter.stuck(*run)
         finally:
             self._insiders.discard(get_ident())
+
+    def _cancel_runs(self, scope: ThreadScope) -> None:
+        self._cancel_scope()
 
     def _cancel_scope(self) -> None:
         self._scope.cancel()
@@ -263,8 +282,7 @@ class QueueControl(QueueFront):
             return pool, wanted - pool.size, self._parking.leave_all() if wanted < pool.size else []
 
         pool, missing, bells = self._call(resize)
-        for bell in bells:  # those too many leave, the others park again
-            bell.release()
+        self._ring(bells)  # those too many leave, the others park again
         if pool is not None and missing > 0:
             try:
                 self._grow(pool, missing)

@@ -27,7 +27,7 @@ class Delivery:
         *,
         letter_limit: int | None,
         forget: Callable[[Any], None],
-        on_cancel: Callable[[], None],
+        on_cancel: Callable[[Any], None],
         on_sweep: Callable[[], None],
         on_stopped: Callable[[Any], None],
     ) -> None:
@@ -50,19 +50,24 @@ class Delivery:
         }
 
     def deliver(self, outbox: list[Effect]) -> None:
-        """Do what *outbox* says. A failure of one effect is reported and does not stop the next.
+        """Do what *outbox* says, and empty it. A failure of one effect is reported and does not stop the next.
 
-        Ctrl-C in the middle is raised once all is delivered.
+        Ctrl-C in the middle is raised once all is delivered; between two effects, at once: what is left stays in it.
         """
         interrupt: BaseException | None = None
-        for effect in outbox:
-            try:
-                self._actions[effect[0]](*effect[1:])
-            except BaseException as error:
-                if is_ctrl_c(error):
-                    interrupt = error
-                else:
-                    self._reporter.callback_failed(f"delivery of {effect[0]}", error)
+        begun = 0
+        try:
+            for effect in outbox:
+                begun += 1
+                try:
+                    self._actions[effect[0]](*effect[1:])
+                except BaseException as error:
+                    if is_ctrl_c(error):
+                        interrupt = error
+                    else:
+                        self._reporter.callback_failed(f"delivery of {effect[0]}", error)
+        finally:
+            del outbox[:begun]
         if interrupt is not None:
             raise interrupt
 
@@ -73,13 +78,20 @@ class Delivery:
         self._reporter.dropped(letter)
 
     def _resolve(self, futures: list[Any], outcome: Outcome, error: BaseException | None, value: Any) -> None:
+        interrupt: BaseException | None = None
         for future in futures:
             try:
                 future._resolve(outcome, error, value)
             except BaseException as raised:
+                if is_ctrl_c(raised):
+                    interrupt = raised
+                    continue
                 self._reporter.callback_failed("a callback of a future", raised)
+        if interrupt is not None:
+            raise interrupt
 
     def _signal(self, waiter: Any) -> None:
+        waiter.is_told = True
         if waiter.bell is not None:
             waiter.bell.release()
 

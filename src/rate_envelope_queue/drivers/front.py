@@ -80,11 +80,14 @@ class QueueFront(Guarded):
         )  # fmt: skip
         delivery = Delivery(
             self._reporter, options.clock.wall_utc, letter_limit=options.dead_letter_limit, forget=self._house.forget,
-            on_cancel=self._cancel_scope, on_sweep=self._sweep, on_stopped=self._stopped,
+            on_cancel=self._cancel_runs, on_sweep=self._sweep, on_stopped=self._stopped,
         )  # fmt: skip
         self._letters = delivery.letters
         super().__init__(machine, delivery, self._new_plans(options.stamps, options.hook_fraction, options.hook_floor))
         process.register(self)
+
+    def _limiters(self) -> tuple[object, ...]:
+        return self._options.backoff, self._options.start_rate
 
     def _randomness(self) -> Callable[[], float]:
         return random.Random().random
@@ -100,8 +103,8 @@ class QueueFront(Guarded):
     def _new_plans(self, stamps: tuple[Stamp, ...], fraction: float, floor: float) -> PlanBook:
         return PlanBook(stamps, fraction=fraction, floor=floor)
 
-    def _cancel_scope(self) -> None:
-        """The contexts of all runs since the last start end now."""
+    def _cancel_runs(self, scope: Any) -> None:
+        """The contexts of all runs under *scope* end now."""
         raise NotImplementedError
 
     def _stopped(self, ticket: Any) -> None:
@@ -282,15 +285,17 @@ class QueueFront(Guarded):
     def dead_letters(self) -> tuple[DeadLetter, ...]:
         """The entries that were dropped, the oldest first, at most `dead_letter_limit` of them."""
         self._refuse_if_forked()
-        return tuple(self._letters)
+        return (*self._letters,)  # not tuple(): that may collect garbage, and run finalisers, in the middle
 
     def clear_dead_letters(self) -> tuple[DeadLetter, ...]:
         """Take the dead letters out."""
         self._refuse_if_forked()
         letters: list[DeadLetter] = []
-        while self._letters:
-            letters.append(self._letters.popleft())
-        return tuple(letters)
+        try:
+            while True:
+                letters.append(self._letters.popleft())
+        except IndexError:  # none is left; another thread may have taken the last
+            return tuple(letters)
 
     def __repr__(self) -> str:
         state, entries = self._machine.state.value, len(self._machine.entries)

@@ -133,12 +133,12 @@ class ItemQueue(Guarded, Generic[T]):
 
     # Taking
 
-    def _ask(self, row: Row, ends_at: float | None) -> tuple[Any, float | None]:
+    def _ask(self, row: Row, ends_at: float | None, now: Callable[[], float] | None = None) -> tuple[Any, float | None]:
         """The next item's envelope, or None and for how many seconds to wait in the row; None: until woken.
 
-        TimeoutError at *ends_at*, `ShutDown` when nothing will come.
+        TimeoutError at *ends_at* on the clock *now* (None: the queue's), `ShutDown` when nothing will come.
         """
-        left = None if ends_at is None else ends_at - self._now()
+        left = None if ends_at is None else ends_at - (now or self._now)()
         envelope, until = self._call(self._take, row, may_wait=left is None or left > 0)
         if envelope is None and left is not None and left <= 0:
             raise TimeoutError("nothing to take within the timeout")
@@ -218,10 +218,6 @@ class ItemQueue(Guarded, Generic[T]):
         self._drainers.remove(bell)
         return False
 
-    def _ring(self, bells: list[Any]) -> None:
-        for bell in bells:
-            bell.release()
-
     @property
     def shutting_down(self) -> bool:
         """Whether `shut_down` was called."""
@@ -247,6 +243,9 @@ class ItemQueue(Guarded, Generic[T]):
         raise TypeError("a work queue cannot be pickled or copied: make another, and add the items there")
 
     # Fork
+
+    def _limiters(self) -> tuple[object, ...]:
+        return (self._limiter,)
 
     def _is_unused(self) -> bool:
         return not self._machine.entries and not self._parking.idle

@@ -56,6 +56,11 @@ def _write(level: int, message: str, *args: object, extra: dict[str, object] | N
             raise
 
 
+def tell_of_failure(what: str, error: BaseException) -> None:
+    """Log that *what* raised, with the traceback."""
+    _write(logging.ERROR, "%s failed: %s\n%s", what, error_text(error), traceback_text(error))
+
+
 def _check_names(observer: object) -> None:
     """Raise TypeError for a method that listens to an event which does not exist: it would never be called.
 
@@ -212,14 +217,7 @@ class Reporter:
     def callback_failed(self, what: str, error: BaseException) -> None:
         """Something that was called back raised."""
         self._pass_on(error)
-        _write(
-            logging.ERROR,
-            "queue %s: %s failed: %s\n%s",
-            escaped(self.name),
-            what,
-            error_text(error),
-            traceback_text(error),
-        )
+        tell_of_failure(f"queue {escaped(self.name)}: {what}", error)
 
     def kept(self, one_offs: int, periodics: int) -> None:
         """A queue was left with work in it. Periodics alone are what every clean stop leaves: no warning."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..core.machine import Machine
 from ..errors import QueueStateError
+from ..limiters import renew_lock
 from ..results import QueueState
 from .parking import Parking
 from .plan import PlanBook
@@ -62,11 +63,18 @@ class Guarded:
     def _call(self, operation: Callable[..., T], *args: Any, **options: Any) -> T:
         """Do one operation of the machine in a section, then what it asks for outside.
 
+        RecursionError, with nothing done, when the stack leaves no room for all that.
+        """
+        _need_frames(DEEPEST)
+        return self._section(operation, *args, **options)
+
+    def _section(self, operation: Callable[..., T], *args: Any, **options: Any) -> T:
+        """As `_call`, for what must be done whatever room there is.
+
         A KeyboardInterrupt may come at any call in here, and must neither keep the lock nor lose an effect.
         """
         machine = self._machine
         is_inside = False
-        _need_frames(DEEPEST)
         try:
             self._acquire()
             if machine.is_busy:
@@ -78,31 +86,32 @@ class Guarded:
             machine.is_busy = is_inside = True
             return operation(*args, **options)
         finally:
-            if is_inside:
-                self._leave()
-            else:
+            if not is_inside:
                 self._abort_section(is_inside=False)
-
-    def _leave(self) -> None:
-        """End a section: release, wake, deliver. An interrupt may come at any call and must lose none of it."""
-        machine = self._machine
-        wake = None
-        try:
-            if self._idle:
-                wake = self._parking.next_wake()
-        finally:
-            outbox = machine.outbox or None  # not the empty list: once released, others fill it
-            if outbox is not None:
-                machine.outbox = []
-                machine.delivering += 1
-            machine.is_busy = False
-            try:
-                self._release()
-            finally:
-                if wake is not None:
-                    wake.release()
-                if outbox is not None:
-                    self._deliver(outbox)
+            else:  # the way out is written out here: an interrupt may come at the beginning of a method, before its try
+                wake = outbox = None
+                try:
+                    if self._idle:
+                        wake = self._parking.next_wake()
+                finally:
+                    debt = [True]
+                    if machine.outbox:
+                        outbox, machine.outbox = machine.outbox, []
+                        machine.delivering += 1
+                    machine.is_busy = False
+                    try:
+                        self._release()
+                    finally:
+                        try:
+                            if wake is not None:
+                                wake.release()
+                        finally:
+                            if outbox is not None:
+                                try:
+                                    self._deliver(outbox, debt)
+                                except KeyboardInterrupt:
+                                    self._deliver(outbox, debt)  # what is left of it
+                                    raise
 
     def _abort_section(self, is_inside: bool) -> None:
         """An exception came in a section, maybe just after the acquire: give the lock back, if it was had."""
@@ -112,16 +121,33 @@ class Guarded:
         if is_inside or (not machine.is_busy and self._lock._is_owned()):
             self._release()
 
-    def _deliver(self, outbox: list[Any]) -> None:
+    def _deliver(self, outbox: list[Any], debt: list[bool]) -> None:
+        """Carry out what is left in *outbox*, and have it count as under way no more; *debt* says whether it does."""
         ident = get_ident()
         is_new = ident not in self._insiders
-        self._insiders.add(ident)
         try:
+            self._insiders.add(ident)
             self._delivery.deliver(outbox)
         finally:
-            if is_new:
-                self._insiders.discard(ident)
-            self._call(self._machine.delivered)
+            try:
+                if is_new:
+                    self._insiders.discard(ident)
+            finally:
+                try:
+                    self._section(self._delivered, debt)
+                except KeyboardInterrupt:
+                    self._section(self._delivered, debt)
+                    raise
+
+    def _delivered(self, debt: list[bool]) -> None:
+        if debt[0]:
+            debt[0] = False
+            self._machine.delivering -= 1
+        self._machine.rest()
+
+    def _ring(self, bells: list[Any]) -> None:
+        for bell in bells:
+            bell.release()
 
     def _is_inside(self) -> bool:
         return get_ident() in self._insiders
@@ -132,6 +158,10 @@ class Guarded:
         """Whether a fork finds nothing in it, and nobody who works for it."""
         machine = self._machine
         return machine.state is QueueState.INIT and not machine.entries and not machine.ready
+
+    def _limiters(self) -> tuple[object, ...]:
+        """The limiters that it asks; others may ask them, too."""
+        return ()
 
     def _is_forked(self) -> bool:
         return isinstance(self._lock, ForkedLock)
@@ -148,5 +178,7 @@ class Guarded:
             self._insiders.clear()
             self._set_lock(threading.RLock())
             self._plans.renew_locks()
+            for limiter in self._limiters():
+                renew_lock(limiter)
         else:
             self._set_lock(ForkedLock())

@@ -5,7 +5,6 @@ Stop timeouts that nobody waits for, and the look at runs that are stuck.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -16,9 +15,8 @@ from weakref import WeakMethod
 from ..envelope import Envelope
 from ..errors import QueueStateError
 from .clock import LONGEST_WAIT, real_now
+from .reporting import tell_of_failure
 from .rules import Runner
-
-log = logging.getLogger("rate_envelope_queue")
 
 
 class Call:
@@ -90,8 +88,8 @@ class Watchdog:
                     method()
                 except QueueStateError:  # the process forked meanwhile
                     pass
-                except BaseException:  # it serves other queues too
-                    log.exception("a call of the watchdog failed")
+                except BaseException as error:  # a clock of one queue, say: the others go on
+                    tell_of_failure("a call of the watchdog", error)
                 del method  # or the thread would keep the queue while it sleeps
 
     def _until_next(self) -> float | None:

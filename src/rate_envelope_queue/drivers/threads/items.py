@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from ...durations import timeout as checked_timeout
-from ..clock import LONGEST_WAIT
+from ..clock import LONGEST_WAIT, real_now
 from ..items import ItemQueue, Row, ShutDown
 from ..parking import new_bell
 
@@ -35,11 +35,11 @@ class WorkQueue(ItemQueue[T]):
         `ShutDown` once the queue is shut down and nothing waits.
         """
         limit = checked_timeout(timeout)
-        ends_at = None if limit is None else self._now() + limit
+        ends_at = None if limit is None else real_now() + limit
         row = Row(self._parking.new_bell())
         try:
             while True:
-                envelope, left = self._ask(row, ends_at)
+                envelope, left = self._ask(row, ends_at, real_now)
                 if envelope is not None:
                     item: T = envelope.payload
                     return item
@@ -56,12 +56,12 @@ class WorkQueue(ItemQueue[T]):
         Consumers must call `done` for every item. A later `shut_down` ends the wait. What is delayed is dropped.
         """
         limit = checked_timeout(timeout)
-        ends_at = None if limit is None else self._now() + limit
+        ends_at = None if limit is None else real_now() + limit
         bell = new_bell()
         self._ring(self._call(self._shut_down, bell))
         try:
             while True:
-                left = LONGEST_WAIT if ends_at is None else max(0.0, ends_at - self._now())
+                left = LONGEST_WAIT if ends_at is None else max(0.0, ends_at - real_now())
                 if bell.acquire(True, min(LONGEST_WAIT, left)) or left == 0.0:
                     break
         finally:

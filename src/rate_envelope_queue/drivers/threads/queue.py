@@ -20,7 +20,7 @@ from ...envelope import Duration, Envelope, Stamp
 from ...errors import InvalidEnvelopeError, QueueStateError
 from ...results import QueueState, StopMode, StopReport
 from .. import process
-from ..clock import LONGEST_WAIT
+from ..clock import LONGEST_WAIT, real_now
 from ..control import Crew, QueueControl
 from ..options import checked_timeouts, refuse_coroutines
 from ..parking import new_bell
@@ -48,8 +48,9 @@ class EnvelopeQueue(QueueControl):
     makes a late success a failure. Hooks may take `max(hook_timeout_fraction * deadline, hook_timeout_floor)` seconds.
     *stuck_after* seconds past its deadline a run is reported with its stack. *capture_context* runs each envelope in a
     copy of its sender's contextvars. *dead_letter_limit* is how many dead letters are kept, the oldest fall out; 0
-    keeps none, None all. *clock* has `now()`, monotonic seconds, and `wall_utc()`; waits pass in real time whatever it
-    says. *observers* have some methods of `events.Observer`. Wrong options raise TypeError or ValueError that name the
+    keeps none, None all. *clock* has `now()`, monotonic seconds, and `wall_utc()`: delays, deadlines, `ctx.wait` and
+    the times of a stop are on it, the timeouts of `join` and `send_wait` pass in real time whatever it says.
+    *observers* have some methods of `events.Observer`. Wrong options raise TypeError or ValueError that name the
     option.
 
     >>> with EnvelopeQueue("greetings", workers=1) as queue:
@@ -61,6 +62,15 @@ class EnvelopeQueue(QueueControl):
     """
 
     # Waiting
+
+    def _stopped(self, ticket: Any) -> None:
+        super()._stopped(ticket)
+        if self._machine.ticket is not ticket:  # another start came meanwhile, and with it its own timers
+            self._watch_stop()
+            self._watch_for_stuck()
+
+    def _cancel_runs(self, scope: ThreadScope) -> None:
+        scope.cancel()  # of those who are stopped: somebody may have started the queue again meanwhile
 
     def _check_stamps(self, stamps: tuple[Stamp, ...]) -> None:
         refuse_coroutines(stamps, "a stamp")
@@ -75,23 +85,29 @@ class EnvelopeQueue(QueueControl):
         return new_bell()
 
     def _watch_at(self, delay: float, method: Callable[[], None]) -> None:
+        forget(method)
         call_later(delay, method)
 
     def _watch_no_more(self, method: Callable[[], None]) -> None:
         forget(method)
 
     def _await(self, waiter: Waiter, timeout: float | None) -> bool:
-        """Block until *waiter* is answered; False when *timeout* passed first. Ticks a stop in progress meanwhile."""
+        """Block until *waiter* is answered; False when *timeout* real seconds passed first. Ticks a stop meanwhile."""
         now = self._clock_now
-        ends_at = None if timeout is None else now() + timeout
-        while not waiter.is_done:
-            at = self._machine.stop_at()
-            if at is not None and now() >= at:
-                self._call(self._machine.tick, now())
+        ends_at = None if timeout is None else real_now() + timeout
+        while not waiter.is_told:
+            machine = self._machine
+            at = machine.stop_at()
+            if at is None and (waiter.is_done or waiter.answer is not None) and machine.ticket is not None:
+                at = machine.ticket.abandon_at  # what is still being delivered then, nobody waits for
+                if at is not None and now() >= at:
+                    break
+            elif at is not None and now() >= at:
+                self._call(machine.tick, now())
                 continue
-            left = LONGEST_WAIT if at is None else min(LONGEST_WAIT, at - now())
+            left = LONGEST_WAIT if at is None else max(0.0, min(LONGEST_WAIT, at - now()))
             if ends_at is not None:
-                left = min(left, ends_at - now())
+                left = min(left, ends_at - real_now())
                 if left <= 0:
                     return False
             waiter.bell.acquire(True, left)
@@ -109,7 +125,8 @@ class EnvelopeQueue(QueueControl):
         limit = checked_timeout(timeout)
         seat = self._take_seat(envelopes)
         try:
-            self._await(seat, limit)
+            if not seat.is_done:
+                self._await(seat, limit)
         except BaseException:
             self._call(self._machine.give_up, seat)
             raise
@@ -211,7 +228,7 @@ class EnvelopeQueue(QueueControl):
         report = super()._report_stuck
         try:
             threading.Thread(target=report, args=(stuck,), name=f"{self._name} stuck", daemon=True).start()
-        except RuntimeError:  # no more threads to be had, which is when somebody should hear of it
+        except RuntimeError:  # no more threads: better late for others than never told
             report(stuck)
 
     def join(self, timeout: Duration | None = None) -> bool:

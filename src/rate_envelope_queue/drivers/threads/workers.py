@@ -79,8 +79,8 @@ class Pool:
 
 def execute(queue: EnvelopeQueue, runner: Runner, handle: Handle) -> Verdict:
     """Run what was taken, with all its notes. The value is in `runner.value`; the caller closes the runner."""
-    context = runner.begin(handle, queue._plans)
     try:
+        context = runner.begin(handle, queue._plans)
         if context is not None:
             return context.copy().run(run, runner, runner.plan, runner.envelope)  # type: ignore[no-any-return]
         return run(runner, runner.plan, runner.envelope)
@@ -141,7 +141,7 @@ def work(pool: Pool) -> None:
                 if done is not None:
                     machine.finish(done, verdict, value)
             if machine.outbox:
-                outbox = machine.take_outbox()
+                outbox = machine.take_outbox(is_counted=handle is None)
             elif handle is None:
                 leaves = pool.is_closed or pool.size > machine.limit
                 if leaves:
@@ -169,7 +169,7 @@ def work(pool: Pool) -> None:
         if outbox is not None:
             queue._delivery.deliver(outbox)
             outbox = None
-            has_delivered = True
+            has_delivered = handle is None
         if handle is not None:
             if handle.__class__ is not Entry:
                 plan = handle._policy.plan
@@ -202,4 +202,8 @@ def _sleep(bell: Any, until: float | None, now: Any) -> bool:
     """Sleep until woken (True) or until the time has come (False)."""
     if until is None:
         return bool(bell.acquire())
-    return bool(bell.acquire(True, max(0.0, min(LONGEST_WAIT, until - now()))))
+    try:
+        left = until - now()
+    except BaseException:  # a clock of the user's: the next section looks at it, and tells
+        left = 0.01
+    return bool(bell.acquire(True, max(0.0, min(LONGEST_WAIT, left))))
