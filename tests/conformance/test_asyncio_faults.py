@@ -159,6 +159,34 @@ def test_d29_a_coroutine_that_ignores_everything_is_abandoned(h):
     wait_for(plot())
 
 
+def test_d29_what_was_delivered_before_an_abandoned_run_keeps_nobody(h):
+    """D29: the worker whose run was abandoned had delivered the end of another just before: after a restart, join and
+    stop wait for neither."""
+    opened = asyncio.Event()
+
+    async def fails(ctx, envelope):
+        raise ValueError
+
+    async def ignores(ctx, envelope):
+        while not opened.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await opened.wait()
+
+    async def plot():
+        queue = new_queue(h, workers=1)
+        await queue.start()
+        queue.send(Envelope(fails), Envelope(ignores))
+        await asyncio.sleep(0)
+        assert len((await queue.stop(timeout=h.s(1), grace=0)).abandoned) == 1
+        await queue.start()
+        queue.send(Envelope(ignored))
+        assert await queue.join(timeout=h.s(5))
+        assert (await queue.stop(timeout=h.s(5))).timed_out is False
+        opened.set()
+
+    wait_for(plot())
+
+
 # Who is cancelled while it waits
 
 

@@ -120,7 +120,7 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
     queue = crew.queue
     machine, baton, plans = queue._machine, queue._baton, queue._plans
     acquire, release, turn, finish = queue._acquire, queue._release, machine.turn, machine.finish
-    first_context = crew.scope.first_context
+    lock, first_context = queue._lock, crew.scope.first_context
     bell = baton.new_bell()
     done: Handle = None
     verdict: Any = None
@@ -179,7 +179,11 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
             runner.handle = None  # what an observer stops is not this run
             queue._delivery.deliver(outbox)
             outbox = None
-            has_delivered = True
+            if handle is None:
+                has_delivered = True
+            else:  # told of before the next run, which may go on past a stop; while it does, nobody is to be answered
+                with lock:
+                    machine.delivering -= 1
             if runner.is_disturbed:  # by an observer
                 runner.handle = handle
                 await runner.absorb()
