@@ -187,9 +187,9 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
             if runner.is_disturbed:  # by an observer
                 runner.handle = handle
                 await runner.absorb()
-                if handle is not None and crew.scope.cancelled:  # the stop came too early to cancel this run
-                    done, verdict = handle, cancelled()
-                    continue
+            if handle is not None and crew.scope.cancelled:  # the stop came too early to cancel this run
+                done, verdict = handle, cancelled()
+                continue
         if handle is not None:
             runner.handle = handle
             if handle.__class__ is not Entry:
