@@ -172,3 +172,26 @@ def test_3_a_plain_function_runs_in_the_context_of_its_sender(h):
 
     assert wait_for(plot(True)) == "the sender's"
     assert wait_for(plot(False)) == "none"
+
+
+def test_21_a_thread_that_cannot_be_started(h, monkeypatch):
+    """21: where no thread can be had for a plain function, its run fails for that, and the queue goes on."""
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name.startswith("q-plain"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def plot():
+        async with AsyncEnvelopeQueue("q", workers=2) as queue:
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", refuse)
+                with pytest.raises(RuntimeError, match="can't start new thread"):
+                    await queue.submit(Envelope(lambda ctx, envelope: "never"))
+            futures = [queue.submit(Envelope(lambda ctx, envelope: "done")) for _ in range(4)]
+            assert await asyncio.gather(*futures) == ["done"] * 4
+            assert (queue.stats().dropped, queue.stats().succeeded) == (1, 4)
+            check_ledger(queue)
+
+    wait_for(plot())

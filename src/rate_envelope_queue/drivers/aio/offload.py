@@ -105,9 +105,9 @@ class Offload:
         task = current_task()
         runner = task.runner if isinstance(task, WorkerTask) else None
         job = Job(function, arguments, copy_context())
+        self._submit(job)
         if runner is not None:
             runner.job = job
-        self._submit(job)
         try:
             while not job.is_done:
                 job.future = self._loop.create_future()
@@ -125,11 +125,11 @@ class Offload:
         return job.result()
 
     def _submit(self, job: Job) -> None:
-        self._busy += 1
-        if self._busy > self._threads:
+        if self._busy >= self._threads:
             name = f"{self._crew.queue.name}-plain-{self._threads}"
-            threading.Thread(target=self._serve, name=name, daemon=True).start()
+            threading.Thread(target=self._serve, name=name, daemon=True).start()  # raises where there can be no more
             self._threads += 1
+        self._busy += 1
         self._jobs.put(job)
 
     def _serve(self) -> None:
