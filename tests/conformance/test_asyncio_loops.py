@@ -233,6 +233,55 @@ def test_14_two_loops_at_once():
         check_ledger(queue)
 
 
+def in_a_group(next):
+    """A stamp that calls the handler in a task of its own."""
+
+    async def invoke(ctx, envelope):
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(next(ctx, envelope))
+        return task.result()
+
+    return invoke
+
+
+@pytest.mark.parametrize("stamps", [(), (in_a_group,)], ids=["itself", "in a task of a stamp"])
+@pytest.mark.parametrize("deadline", [None, 30])
+def test_14_a_plain_function_goes_on_after_its_loop(stamps, deadline):
+    """14 and D33: a plain function that runs on when its loop ends is abandoned, and its key waits for its end, also
+    when a stamp called it in a task of its own."""
+    opened, began = threading.Event(), threading.Event()
+    now, most = [], []
+
+    def plain(ctx, envelope):
+        now.append(1)
+        most.append(len(now))
+        began.set()
+        assert opened.wait(20)
+        now.pop()
+
+    queue = AsyncEnvelopeQueue("q", workers=2, stamps=stamps)
+
+    async def ends():
+        await queue.start()
+        queue.send(Envelope(plain, key="k", deadline=deadline))
+        while not began.is_set():
+            await asyncio.sleep(0.001)
+
+    async def goes_on():
+        await queue.start()
+        queue.send(Envelope(plain, key="k", deadline=deadline))
+        await asyncio.sleep(0.02)
+        opened.set()
+        assert await queue.join(timeout=20)
+        await queue.stop()
+
+    asyncio.run(ends())
+    assert (queue.state, queue.stats().abandoned, len(queue)) == (QueueState.STOPPED, 1, 0)
+    asyncio.run(goes_on())
+    assert most == [1, 1]
+    check_ledger(queue)
+
+
 def test_o100_a_thousand_queues_leave_no_task_and_no_timer(new_loop):
     """O100: 1,000 queues that are made, used and forgotten on one loop leave no task."""
     loop = new_loop()

@@ -16,6 +16,8 @@ from contextvars import Context, copy_context
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from ...core.entries import envelope_of
+from ...envelope import Envelope
 from .bells import call_on
 from .cancels import WorkerTask
 
@@ -115,6 +117,8 @@ class Offload:
                     await job.future
                 except CancelledError:  # it cannot be interrupted: wait on, unless the loop goes away
                     if self._crew.is_dying and not job.is_done:
+                        if runner is None:  # a stamp's own task called it
+                            self._leave_behind(job, arguments[-1])
                         raise
         finally:
             job.future = None
@@ -123,6 +127,13 @@ class Offload:
         if runner is not None and runner.is_disturbed:
             await runner.absorb()  # those that it waited through were not for what comes next
         return job.result()
+
+    def _leave_behind(self, job: Job, envelope: Envelope) -> None:
+        """The run of *envelope* is told that *job* goes on."""
+        for runner in self._crew.runners:
+            handle = runner.handle
+            if handle is not None and envelope_of(handle, handle) is envelope:
+                runner.job = job
 
     def _submit(self, job: Job) -> None:
         if self._busy >= self._threads:
