@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -231,6 +232,47 @@ def test_14_two_loops_at_once():
     assert [queue.stats().succeeded for queue in queues] == [rounds] * 2
     for queue in queues:
         check_ledger(queue)
+
+
+def test_14_an_abandoned_run_ends_with_its_loop(new_loop):
+    """14 and D33: a loop is closed under a run that a stop had abandoned: it has ended then, and its key is free."""
+    loop, ran = new_loop(), []
+
+    async def ignores(ctx, envelope):
+        ran.append(ctx)
+        while len(ran) == 1:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    queue = queue_on(loop)
+    queue.send(Envelope(ignores, key="k"))
+    loop.run_until_complete(asyncio.sleep(0.001))
+    assert len(loop.run_until_complete(queue.stop(timeout=0, grace=0)).abandoned) == 1
+    loop.set_exception_handler(lambda loop, trouble: None)  # it is told of tasks that are destroyed
+    loop.close()
+    other = new_loop()
+    other.run_until_complete(queue.start())
+    queue.send(Envelope(ignores, key="k"))
+    assert other.run_until_complete(queue.join(timeout=PATIENCE))
+    assert (queue.stats().succeeded, queue.stats().abandoned_ended) == (1, 1)
+    end(other, queue)
+
+
+@pytest.mark.parametrize("handler", [for_ever, lambda ctx, envelope: ctx.wait(0.1)], ids=["coroutine", "plain"])
+def test_14_the_warning_as_an_error(new_loop, handler):
+    """14: where warnings are errors, the first call after the loop was closed raises, and the next goes on."""
+    loop, other = new_loop(), new_loop()
+    queue = queue_on(loop, workers=1)
+    queue.send(Envelope(handler), Envelope(ignored), Envelope(ignored))
+    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.set_exception_handler(lambda loop, trouble: None)
+    loop.close()
+    with pytest.raises(ResourceWarning):
+        other.run_until_complete(queue.start())
+    assert (queue.state, queue.stats().running) == (QueueState.STOPPED, 0)
+    queue.clear()
+    other.run_until_complete(queue.start())
+    end(other, queue)
 
 
 def in_a_group(next):

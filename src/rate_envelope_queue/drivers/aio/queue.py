@@ -90,6 +90,9 @@ class AsyncEnvelopeQueue(QueueControl):
 
     def _new_pool(self, scope: ThreadScope) -> Crew:
         assert self._loop is not None
+        old = self._pool
+        if isinstance(old, LoopCrew) and old.loop.is_closed():
+            self._drop_runs(old)  # those that a stop had abandoned
         crew = LoopCrew(self, cast(LoopScope, scope), self._loop)
         self._baton.bind(self._loop, self._lock)
         return crew
@@ -144,10 +147,10 @@ class AsyncEnvelopeQueue(QueueControl):
         crew = self._pool
         assert isinstance(crew, LoopCrew)
         self._timers.clear()
-        self._loop_ends(crew)
-        for runner in list(crew.runners):
-            self._drop_run(runner)
-        crew.offload.close()
+        try:
+            self._loop_ends(crew)
+        finally:  # the warning may be an error
+            self._drop_runs(crew)
 
     def _loop_ends(self, crew: LoopCrew) -> None:
         """The loop shuts down: begin a stop, which ends once the workers have given back what they have."""
@@ -170,6 +173,12 @@ class AsyncEnvelopeQueue(QueueControl):
         machine = self._machine
         machine.stop(StopMode.STOP, None, 0.0, is_ending=False, is_inside=False, waited=False)
         return len(machine.entries)
+
+    def _drop_runs(self, crew: LoopCrew) -> None:
+        """The loop of *crew* has closed: none of its runs will be gone on with."""
+        for runner in list(crew.runners):
+            self._drop_run(runner)
+        crew.offload.close()
 
     def _drop_run(self, runner: Any) -> None:
         """A run will not be gone on with: it is kept, or abandoned when its plain function still runs."""

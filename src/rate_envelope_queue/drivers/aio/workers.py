@@ -96,8 +96,10 @@ class LoopCrew:
 
     def leave_job(self, runner: LoopRunner) -> None:
         """The loop shuts down while a plain function runs: its run is given up, and nothing is to be settled."""
-        self.end()
-        self.queue._drop_run(runner)
+        try:
+            self.end()
+        finally:  # its warning may be an error
+            self.queue._drop_run(runner)
 
     def end(self) -> None:
         """The loop shuts down: the queue stops, once."""
