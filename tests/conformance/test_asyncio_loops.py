@@ -258,6 +258,34 @@ def test_14_an_abandoned_run_ends_with_its_loop(new_loop):
     end(other, queue)
 
 
+@pytest.mark.parametrize("ends", ["cancelled", "closed"])
+def test_14_a_plain_function_that_waits_on_its_context_is_told(new_loop, ends):
+    """14: a plain function that waits on its context when its loop ends wakes: the queue has given up on it."""
+    loop, began, told = new_loop(), threading.Event(), threading.Event()
+
+    def waits(ctx, envelope):
+        began.set()
+        assert ctx.wait()
+        assert ctx.cancelled
+        told.set()
+
+    queue = queue_on(loop)
+    queue.send(Envelope(waits))
+    loop.run_until_complete(asyncio.to_thread(began.wait, PATIENCE))
+    if ends == "cancelled":
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0.001))
+    else:
+        loop.set_exception_handler(lambda loop, trouble: None)  # it is told of tasks that are destroyed
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+        loop = new_loop()
+        loop.run_until_complete(queue.stop())
+    assert told.wait(PATIENCE)
+    end(loop, queue)
+
+
 @pytest.mark.parametrize("handler", [for_ever, lambda ctx, envelope: ctx.wait(0.1)], ids=["coroutine", "plain"])
 def test_14_the_warning_as_an_error(new_loop, handler):
     """14: where warnings are errors, the first call after the loop was closed raises, and the next goes on."""

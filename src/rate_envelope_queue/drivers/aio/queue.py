@@ -155,7 +155,7 @@ class AsyncEnvelopeQueue(QueueControl):
     def _loop_ends(self, crew: LoopCrew) -> None:
         """The loop shuts down: begin a stop, which ends once the workers have given back what they have."""
         crew.is_dying = True
-        crew.scope.cancelled = True
+        crew.scope.cancel()
         if self._pool is not crew or self._machine.state not in (QueueState.RUNNING, QueueState.STOPPING):
             return
         left_behind = sum(runner.job is not None and not runner.job.is_done for runner in crew.runners)
