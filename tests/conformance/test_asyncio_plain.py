@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from rate_envelope_queue import AsyncEnvelopeQueue, Context, DeadlineExceeded, Envelope, QueueState
+from rate_envelope_queue import AsyncEnvelopeQueue, Cancelled, Context, DeadlineExceeded, Envelope, QueueState
 
 from .bridge import wait_for
 from .harness import check_ledger, real_loops_only
@@ -128,6 +128,45 @@ def test_f50_a_plain_function_that_waits_on_its_context_is_told(h):
         report = await queue.terminate()
         assert report.returned == (envelope,)
         assert queue.stats().runs_cancelled == 1
+
+    wait_for(plot())
+
+
+@pytest.mark.parametrize("ends", ["terminate", "deadline"])
+def test_3_a_stamp_cannot_repeat_a_plain_function_after_the_end(h, ends):
+    """3: a plain function is waited for whatever cancels; a stamp that would call it again after its deadline, or once
+    the queue has given up, is cancelled there: no invoke starts after the deadline, and terminate comes to an end."""
+    calls = []
+
+    def fails(ctx, envelope):
+        calls.append(ctx)
+        assert ctx.wait()
+        raise ConnectionError
+
+    def retrying(next):
+        async def invoke(ctx, envelope):
+            while True:
+                try:
+                    return await next(ctx, envelope)
+                except ConnectionError:
+                    await asyncio.sleep(0)
+
+        return invoke
+
+    async def plot():
+        queue = AsyncEnvelopeQueue("q", workers=1, stamps=[retrying])
+        await queue.start()
+        envelope = Envelope(fails, deadline=h.s(1) if ends == "deadline" else None)
+        future = queue.submit(envelope)
+        while not calls:
+            await asyncio.sleep(0.001)
+        report = await queue.terminate(timeout=20) if ends == "terminate" else None
+        (error,) = await asyncio.gather(future, return_exceptions=True)
+        assert type(error) is (Cancelled if ends == "terminate" else DeadlineExceeded)
+        assert report is None or (report.returned, report.timed_out) == ((envelope,), False)
+        assert len(calls) == 1
+        await queue.terminate()
+        check_ledger(queue)
 
     wait_for(plot())
 

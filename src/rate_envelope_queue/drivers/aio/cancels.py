@@ -164,6 +164,17 @@ class LoopRunner(Runner):
         ours.__cause__ = error
         return ours
 
+    def is_told_again(self) -> bool:
+        """Whether the context has ended, which a plain function waited through: then the task is cancelled again."""
+        if self.scope.cancelled:
+            self.is_given_up = True
+        elif self.deadline_at is not None and self.scope.clock() >= self.deadline_at:
+            self.is_fired = True
+        else:
+            return False
+        self.task.cancel()
+        return True
+
     async def absorb(self) -> None:
         """The phase is over in which the task was cancelled: leave nothing of it behind."""
         task = self.task

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.entries import envelope_of
 from ...envelope import Envelope
-from .bells import call_on
+from .bells import a_turn, call_on
 from .cancels import WorkerTask
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ class Offload:
         """What *function* returns, called in a thread, in a copy of the present context."""
         task = current_task()
         runner = task.runner if isinstance(task, WorkerTask) else None
+        if runner is not None and runner.is_told_again():
+            await a_turn()  # raises it
         job = Job(function, arguments, copy_context())
         self._submit(job)
         if runner is not None:
