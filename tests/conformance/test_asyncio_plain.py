@@ -8,11 +8,21 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from collections.abc import Coroutine
 
 import pytest
 
-from rate_envelope_queue import AsyncEnvelopeQueue, Cancelled, Context, DeadlineExceeded, Envelope, QueueState
+from rate_envelope_queue import (
+    AsyncEnvelopeQueue,
+    Cancelled,
+    Context,
+    DeadlineExceeded,
+    Envelope,
+    QueueState,
+    retry_now,
+)
 
+from .awaiting import PLACES, envelope_with
 from .bridge import wait_for
 from .harness import check_ledger, real_loops_only
 from .running import widen
@@ -72,6 +82,50 @@ def test_2_a_plain_handler_blocks_no_loop(h):
 
     assert wait_for(plot()) == "done"
     assert found == {"handler": ("q-plain-0", Context), "hook": (threading.main_thread(), Context)}
+
+
+class Request(Coroutine):
+    """A coroutine that is an object of a class, as aiohttp's and those that Cython compiles are."""
+
+    def __init__(self, coroutine):
+        self.coroutine = coroutine
+
+    def send(self, value):
+        return self.coroutine.send(value)
+
+    def throw(self, *error):
+        return self.coroutine.throw(*error)
+
+    def __await__(self):
+        return self.coroutine.__await__()
+
+
+@pytest.mark.parametrize(
+    ("place", "given"),
+    [
+        *[(place, Request) for place in PLACES],
+        *[(place, asyncio.ensure_future) for place in PLACES if place != "invoke"],
+    ],
+)
+def test_2_whatever_awaitable_a_plain_function_returns(h, place, given):
+    """2: a plain hook may return any awaitable, such as a task or what `gather` gives; a plain handler, which runs in a
+    thread, any coroutine. Neither is taken for a success before it has ended."""
+
+    async def awaits():
+        await asyncio.sleep(h.s(0.1))
+        h.mark("awaited")
+        return retry_now() if place == "failure_hook" else "result"
+
+    async def plot():
+        async with AsyncEnvelopeQueue("q", hook_timeout_floor=30) as queue:
+            envelope = envelope_with(place, lambda *args: given(awaits()), max_attempts=2)
+            (outcome,) = await asyncio.gather(queue.submit(envelope), return_exceptions=True)
+            if place == "failure_hook":
+                assert (h.labels(), type(outcome)) == (["awaited"] * 2, ValueError)
+            else:
+                assert (h.labels(), outcome) == (["awaited"], "result" if place == "invoke" else None)
+
+    wait_for(plot())
 
 
 def test_d29_a_plain_function_that_ignores_everything_is_abandoned(h):
