@@ -184,3 +184,27 @@ def test_7_an_observer_gives_up_on_what_its_worker_was_about_to_run(h, stop):
 
     queue = new_queue(h, workers=1, observers=(Alarm(),))
     wait_for(plot())
+
+
+def test_7_run_would_wait_for_itself(h):
+    """7: `run` from inside a handler, or while another `run` goes on, raises: it would wait for itself, or be told of
+    nothing. The `run` that goes on is not disturbed."""
+
+    async def plot():
+        queue = new_queue(h)
+
+        async def runs(ctx, envelope):
+            with pytest.raises(QueueStateError, match="inside a handler"):
+                await queue.run()
+
+        future = queue.submit(Envelope(runs))
+        running = asyncio.create_task(queue.run())
+        await future
+        with pytest.raises(QueueStateError, match="is running already"):
+            await queue.run()
+        assert queue.state is QueueState.RUNNING
+        await queue.stop()
+        assert (await asyncio.wait_for(running, 30)).state is QueueState.STOPPED
+        assert queue.stats().succeeded == 1
+
+    wait_for(plot())

@@ -347,11 +347,16 @@ class AsyncEnvelopeQueue(QueueControl):
         """Start, wait for SIGINT, SIGTERM or somebody's `stop`, stop with the queue's own mode, and report.
 
         *timeout* and *grace* are those of `stop`: the most seconds that the stop may take. A second signal cancels what
-        still runs, and gives up on it *grace* seconds later. Needs the main thread (else `QueueStateError`); the
-        previous signal handlers are restored. When the caller is cancelled, the queue is stopped with STOP.
+        still runs, and gives up on it *grace* seconds later. Needs the main thread; the previous signal handlers are
+        restored. When the caller is cancelled, the queue is stopped with STOP. Raises `QueueStateError` in another
+        thread, inside a handler, or while another `run` goes on.
         """
         limit, extra = checked_timeouts(timeout, grace)
         inbox = Inbox(self._own_loop())
+        if self._is_inside():
+            raise QueueStateError("run inside a handler of its own queue would wait for itself")
+        if self._run_inbox is not None:
+            raise QueueStateError("run() is running already: stop() ends it, and gives its report")
         with process.signals_to(inbox):
             self._run_inbox = inbox
             try:
