@@ -3,47 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import importlib
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 
 import pytest
 
 from rate_envelope_queue import AsyncEnvelopeQueue, Envelope, QueueState, QueueStateError, StopMode
 from rate_envelope_queue.core import effects
 
-from .conftest import HAS_UVLOOP
 from .harness import check_ledger
 from .running import Seen, raises
 from .test_isolation import AROUND_THE_RUN, IN_THE_RUN, interrupting
 
-needs_uvloop = pytest.mark.skipif(not HAS_UVLOOP, reason="uvloop is not installed")
 PATIENCE = 20.0
-
-
-@pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
-def new_loop(request: pytest.FixtureRequest, uvloop_is_warm: None) -> Iterator[Callable[[], asyncio.AbstractEventLoop]]:
-    """Makes loops of one kind, which are closed when the test is over."""
-    loops = []
-
-    def make() -> asyncio.AbstractEventLoop:
-        loops.append(importlib.import_module(request.param).new_event_loop())
-        return loops[-1]
-
-    yield make
-    for loop in loops:
-        if not loop.is_closed():
-            left = asyncio.all_tasks(loop)
-            for task in left:
-                task.cancel()
-            loop.run_until_complete(asyncio.wait(left, timeout=1) if left else asyncio.sleep(0))
-            loop.close()
-            assert not left
-    gc.collect()  # what a closed loop left behind ends here, and not in another test
 
 
 def queue_on(loop, **options):
@@ -232,124 +205,6 @@ def test_14_two_loops_at_once():
     assert [queue.stats().succeeded for queue in queues] == [rounds] * 2
     for queue in queues:
         check_ledger(queue)
-
-
-def test_14_an_abandoned_run_ends_with_its_loop(new_loop):
-    """14 and D33: a loop is closed under a run that a stop had abandoned: it has ended then, and its key is free."""
-    loop, ran = new_loop(), []
-
-    async def ignores(ctx, envelope):
-        ran.append(ctx)
-        while len(ran) == 1:
-            with suppress(asyncio.CancelledError):
-                await asyncio.Event().wait()
-
-    queue = queue_on(loop)
-    queue.send(Envelope(ignores, key="k"))
-    loop.run_until_complete(asyncio.sleep(0.001))
-    assert len(loop.run_until_complete(queue.stop(timeout=0, grace=0)).abandoned) == 1
-    loop.set_exception_handler(lambda loop, trouble: None)  # it is told of tasks that are destroyed
-    loop.close()
-    other = new_loop()
-    other.run_until_complete(queue.start())
-    queue.send(Envelope(ignores, key="k"))
-    assert other.run_until_complete(queue.join(timeout=PATIENCE))
-    assert (queue.stats().succeeded, queue.stats().abandoned_ended) == (1, 1)
-    end(other, queue)
-
-
-@pytest.mark.parametrize("ends", ["cancelled", "closed"])
-def test_14_a_plain_function_that_waits_on_its_context_is_told(new_loop, ends):
-    """14: a plain function that waits on its context when its loop ends wakes: the queue has given up on it."""
-    loop, began, told = new_loop(), threading.Event(), threading.Event()
-
-    def waits(ctx, envelope):
-        began.set()
-        assert ctx.wait()
-        assert ctx.cancelled
-        told.set()
-
-    queue = queue_on(loop)
-    queue.send(Envelope(waits))
-    loop.run_until_complete(asyncio.to_thread(began.wait, PATIENCE))
-    if ends == "cancelled":
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0.001))
-    else:
-        loop.set_exception_handler(lambda loop, trouble: None)  # it is told of tasks that are destroyed
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
-        loop = new_loop()
-        loop.run_until_complete(queue.stop())
-    assert told.wait(PATIENCE)
-    end(loop, queue)
-
-
-@pytest.mark.parametrize("handler", [for_ever, lambda ctx, envelope: ctx.wait(0.1)], ids=["coroutine", "plain"])
-def test_14_the_warning_as_an_error(new_loop, handler):
-    """14: where warnings are errors, the first call after the loop was closed raises, and the next goes on."""
-    loop, other = new_loop(), new_loop()
-    queue = queue_on(loop, workers=1)
-    queue.send(Envelope(handler), Envelope(ignored), Envelope(ignored))
-    loop.run_until_complete(asyncio.sleep(0.01))
-    loop.set_exception_handler(lambda loop, trouble: None)
-    loop.close()
-    with pytest.raises(ResourceWarning):
-        other.run_until_complete(queue.start())
-    assert (queue.state, queue.stats().running) == (QueueState.STOPPED, 0)
-    queue.clear()
-    other.run_until_complete(queue.start())
-    end(other, queue)
-
-
-def in_a_group(next):
-    """A stamp that calls the handler in a task of its own."""
-
-    async def invoke(ctx, envelope):
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(next(ctx, envelope))
-        return task.result()
-
-    return invoke
-
-
-@pytest.mark.parametrize("stamps", [(), (in_a_group,)], ids=["itself", "in a task of a stamp"])
-@pytest.mark.parametrize("deadline", [None, 30])
-def test_14_a_plain_function_goes_on_after_its_loop(stamps, deadline):
-    """14 and D33: a plain function that runs on when its loop ends is abandoned, and its key waits for its end, also
-    when a stamp called it in a task of its own."""
-    opened, began = threading.Event(), threading.Event()
-    now, most = [], []
-
-    def plain(ctx, envelope):
-        now.append(1)
-        most.append(len(now))
-        began.set()
-        assert opened.wait(20)
-        now.pop()
-
-    queue = AsyncEnvelopeQueue("q", workers=2, stamps=stamps)
-
-    async def ends():
-        await queue.start()
-        queue.send(Envelope(plain, key="k", deadline=deadline))
-        while not began.is_set():
-            await asyncio.sleep(0.001)
-
-    async def goes_on():
-        await queue.start()
-        queue.send(Envelope(plain, key="k", deadline=deadline))
-        await asyncio.sleep(0.02)
-        opened.set()
-        assert await queue.join(timeout=20)
-        await queue.stop()
-
-    asyncio.run(ends())
-    assert (queue.state, queue.stats().abandoned, len(queue)) == (QueueState.STOPPED, 1, 0)
-    asyncio.run(goes_on())
-    assert most == [1, 1]
-    check_ledger(queue)
 
 
 def test_o100_a_thousand_queues_leave_no_task_and_no_timer(new_loop):

@@ -171,6 +171,9 @@ class AsyncEnvelopeQueue(QueueControl):
 
     def _stop_for_loop(self) -> int:
         machine = self._machine
+        ticket = machine.ticket
+        if ticket is not None and self._loop is not None and self._loop.is_closed():
+            ticket.cancel_at = ticket.abandon_at = None  # its coroutines have ended with it: none is to be abandoned
         machine.stop(StopMode.STOP, None, 0.0, is_ending=False, is_inside=False, waited=False)
         return len(machine.entries)
 
