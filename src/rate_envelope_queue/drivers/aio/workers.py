@@ -295,6 +295,8 @@ class InContext:
                 waits_for = run_in(step, argument)
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
+            finally:
+                argument = None  # the traceback of what was thrown in holds this frame: without this, a cycle
             try:
                 argument = yield waits_for
                 step = coroutine.send
