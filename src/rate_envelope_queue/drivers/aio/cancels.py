@@ -59,10 +59,11 @@ class LoopRunner(Runner):
     """The state of the run that a worker on a loop is in.
 
     `limit_at` is until when the phase may go on. `is_disturbed`: the task was cancelled, by whomever; `is_fired`: for
-    the deadline; `is_given_up`: for a stop. `handle` is what runs, `job` the plain function that it waits for.
+    the deadline; `is_given_up`: for a stop. `handle` is what runs, `job` the plain function that it waits for;
+    `has_called`: it has waited for one.
     """
 
-    __slots__ = ("crew", "handle", "is_disturbed", "is_fired", "is_given_up", "job", "limit_at", "task")
+    __slots__ = ("crew", "handle", "has_called", "is_disturbed", "is_fired", "is_given_up", "job", "limit_at", "task")
 
     task: WorkerTask
 
@@ -72,6 +73,7 @@ class LoopRunner(Runner):
         self.job: Job | None = None
         self.limit_at = inf
         self.is_disturbed = self.is_fired = self.is_given_up = False
+        self.has_called = False
         super().__init__(house, crew.scope)
 
     def close(self) -> None:
@@ -98,6 +100,7 @@ class LoopRunner(Runner):
     def open(self, plan: Plan, envelope: Envelope, attempt: int) -> None:
         """A run begins: its deadline counts from now."""
         super().open(plan, envelope, attempt)
+        self.has_called = False
         if self.deadline_at is not None:
             self._limit(self.deadline_at)
 
@@ -168,7 +171,7 @@ class LoopRunner(Runner):
         """Whether the context has ended, which a plain function waited through: then the task is cancelled again."""
         if self.scope.cancelled:
             self.is_given_up = True
-        elif self.deadline_at is not None and self.scope.clock() >= self.deadline_at:
+        elif self.has_called and self.deadline_at is not None and self.scope.clock() >= self.deadline_at:
             self.is_fired = True
         else:
             return False

@@ -112,6 +112,7 @@ class Offload:
         self._submit(job)
         if runner is not None:
             runner.job = job
+            runner.has_called = True
         try:
             while not job.is_done:
                 job.future = self._loop.create_future()
