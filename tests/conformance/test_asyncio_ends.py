@@ -45,6 +45,40 @@ def test_14_an_abandoned_run_ends_with_its_loop(new_loop):
     end(other, queue)
 
 
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("options", [{}, {"deadline": 30}], ids=str)
+def test_14_a_run_has_ended_before_it_is_begun_again(new_loop, options, fails, caplog):
+    """14 and D33: a coroutine whose loop was closed is ended, and its `finally` has run, before its key runs again; an
+    error that is raised there is reported, and the entry is kept all the same."""
+    loop, seen = new_loop(), []
+
+    async def waits(ctx, envelope):
+        is_first = len(seen) < 2
+        seen.append(("in", envelope.payload))
+        try:
+            if is_first:
+                await for_ever(ctx, envelope)
+        finally:
+            seen.append(("out", envelope.payload))
+            if fails and is_first:
+                raise KeyError(envelope.payload)
+
+    queue = queue_on(loop)
+    queue.send(*[Envelope(waits, payload=number, **options) for number in range(2)])
+    loop.run_until_complete(asyncio.sleep(0.001))
+    loop.set_exception_handler(lambda loop, trouble: None)  # it is told of tasks that are destroyed
+    loop.close()
+    other = new_loop()
+    with pytest.warns(ResourceWarning, match="entries kept, .*: 2"):
+        other.run_until_complete(queue.start())
+    assert other.run_until_complete(queue.join(timeout=PATIENCE))
+    assert sorted(seen[:2]) == sorted(seen[4::2]) == [("in", 0), ("in", 1)]
+    assert sorted(seen[2:4]) == sorted(seen[5::2]) == [("out", 0), ("out", 1)]
+    assert queue.stats().succeeded == 2
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * 2 * fails
+    end(other, queue)
+
+
 def test_14_a_loop_that_is_closed_while_a_stop_has_a_timeout(new_loop, caplog):
     """14: a loop is closed before the timeout of a stop has passed: what ran ended with it, and is kept, however late
     somebody looks; nothing is tried on the closed loop."""

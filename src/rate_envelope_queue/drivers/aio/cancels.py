@@ -152,8 +152,10 @@ class LoopRunner(Runner):
 
     def owned(self, error: BaseException) -> BaseException:
         """What *error* means: a cancellation of ours by the name of its cause, anything else as it is."""
-        if is_a(error, GeneratorExit) and asyncio._get_running_loop() is not self.crew.loop:
-            raise error  # the loop has closed under the run, and the coroutine is being thrown away
+        if asyncio._get_running_loop() is not self.crew.loop:  # it has closed under the run, which is thrown away
+            if not is_a(error, GeneratorExit):  # a `finally` raised
+                self.house.reporter.callback_failed("the end of a run whose loop was closed", error)
+            raise GeneratorExit from error
         if not self.is_disturbed or not is_a(error, CancelledError):
             return error
         ours: BaseException

@@ -10,7 +10,7 @@ import asyncio
 import warnings
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import AsyncIterator, Callable, Hashable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -178,9 +178,11 @@ class AsyncEnvelopeQueue(QueueControl):
         return len(machine.entries)
 
     def _drop_runs(self, crew: LoopCrew) -> None:
-        """The loop of *crew* has closed: none of its runs will be gone on with."""
+        """The loop of *crew* has closed: none of its runs goes on; they end here, before they run again."""
         for runner in list(crew.runners):
             self._drop_run(runner)
+            with suppress(RuntimeError):  # it goes on awaiting
+                runner.task.get_coro().close()
         crew.offload.close()
 
     def _drop_run(self, runner: Any) -> None:

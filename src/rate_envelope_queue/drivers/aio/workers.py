@@ -146,8 +146,11 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
                     machine.delivered()
                 has_delivered = yields = sleeps = False
             is_over = crew.is_closed or crew.is_dying or runner.interrupt is not None
-            baton.left -= 1  # a look at the clock now and then
-            is_spent = baton.left < 0 and baton.is_spent()
+            if is_over and runner.handle is None:  # also where its loop was closed, and what it ran was settled
+                done, is_spent = None, False
+            else:
+                baton.left -= 1  # a look at the clock now and then
+                is_spent = baton.left < 0 and baton.is_spent()
             if is_over or (is_spent and machine.takable):
                 handle = None
                 if done is not None:
@@ -190,6 +193,7 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
                 runner.handle = handle
                 await runner.absorb()
             if handle is not None and crew.scope.cancelled:  # the stop came too early to cancel this run
+                runner.handle = handle
                 done, verdict = handle, cancelled()
                 continue
         if handle is not None:
