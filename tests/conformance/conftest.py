@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import gc
+import importlib
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -49,3 +52,26 @@ def h(request: pytest.FixtureRequest, uvloop_is_warm: None) -> Iterator[Harness]
     harness = HARNESSES[request.param]()
     yield harness
     harness.close()
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def new_loop(request: pytest.FixtureRequest, uvloop_is_warm: None) -> Iterator[Callable[[], asyncio.AbstractEventLoop]]:
+    """Makes loops of one kind, which are closed when the test is over."""
+    if request.param == "uvloop" and not HAS_UVLOOP:
+        pytest.skip("uvloop is not installed")
+    loops = []
+
+    def make() -> asyncio.AbstractEventLoop:
+        loops.append(importlib.import_module(request.param).new_event_loop())
+        return loops[-1]
+
+    yield make
+    for loop in loops:
+        if not loop.is_closed():
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(left, timeout=1) if left else asyncio.sleep(0))
+            loop.close()
+            assert not left
+    gc.collect()  # what a closed loop left behind ends here, and not in another test

@@ -6,11 +6,15 @@ With `h`, a plain handler stands for a coroutine: the cancellation is raised whe
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
 from rate_envelope_queue import DeadlineExceeded, Envelope
 
+from .awaiting import new_queue
+from .bridge import wait_for
 from .harness import loops_only
 from .running import Seen, ample, finish, marks, run, started, widen
 
@@ -309,3 +313,29 @@ def test_e_a_hook_after_a_stray_cancellation_keeps_its_limit(h, hook):
     assert h.labels() == ["got over it", "cancelled"]
     assert [type(event.error) for event in seen.hook_failed] == [DeadlineExceeded]
     assert (queue.stats().succeeded, h.times("cancelled")[0]) == (1, h.about(0.5))
+
+
+@pytest.mark.parametrize("captures", [False, True])
+def test_o99_what_was_cut_off_is_freed(h, captures):
+    """O99: an envelope whose run was cancelled at its deadline is freed after the outcome, without the collector."""
+
+    async def sleeps(ctx, envelope):
+        await asyncio.sleep(h.s(10))
+
+    async def plot():
+        queue = new_queue(h, capture_context=captures, dead_letter_limit=0)
+        await queue.start()
+        envelope = Envelope(sleeps, deadline=h.s(1))
+        ref = weakref.ref(envelope)
+        queue.send(envelope)
+        del envelope
+        assert await queue.join(timeout=30)
+        await asyncio.sleep(h.s(0.1))
+        assert (queue.stats().dropped, ref()) == (1, None)
+
+    gc.collect()
+    gc.disable()
+    try:
+        wait_for(plot())
+    finally:
+        gc.enable()

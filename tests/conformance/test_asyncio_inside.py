@@ -153,3 +153,58 @@ def test_7_a_retry_that_its_hook_decides_while_it_stops_the_queue(h):
         assert (report.succeeded, report.kept) == (1, ())
 
     wait_for(plot())
+
+
+@pytest.mark.parametrize("stop", ["terminate", "stop"])
+def test_7_an_observer_gives_up_on_what_its_worker_was_about_to_run(h, stop):
+    """7: a stop that cancels, begun where the end of one run is told of, as an eager task does: the run that the worker
+    had taken next never begins, and the stop ends."""
+
+    class Alarm:
+        def on_dropped(self, event):
+            options = {"timeout": 0, "grace": 30} if stop == "stop" else {}
+            with pytest.raises(StopIteration):  # it does not suspend
+                getattr(queue, stop)(wait=False, **options).send(None)
+
+    async def fails(ctx, envelope):
+        raise ValueError
+
+    async def for_ever(ctx, envelope):
+        await asyncio.Event().wait()
+
+    async def plot():
+        await queue.start()
+        after = Envelope(for_ever)
+        queue.send(Envelope(fails), after)
+        while queue.state is QueueState.RUNNING:
+            await asyncio.sleep(0)
+        report = await asyncio.wait_for(getattr(queue, stop)(), h.s(5))
+        assert (report.abandoned, report.returned or report.kept) == ((), (after,))
+        check_ledger(queue)
+
+    queue = new_queue(h, workers=1, observers=(Alarm(),))
+    wait_for(plot())
+
+
+def test_7_run_would_wait_for_itself(h):
+    """7: `run` from inside a handler, or while another `run` goes on, raises: it would wait for itself, or be told of
+    nothing. The `run` that goes on is not disturbed."""
+
+    async def plot():
+        queue = new_queue(h)
+
+        async def runs(ctx, envelope):
+            with pytest.raises(QueueStateError, match="inside a handler"):
+                await queue.run()
+
+        future = queue.submit(Envelope(runs))
+        running = asyncio.create_task(queue.run())
+        await future
+        with pytest.raises(QueueStateError, match="is running already"):
+            await queue.run()
+        assert queue.state is QueueState.RUNNING
+        await queue.stop()
+        assert (await asyncio.wait_for(running, 30)).state is QueueState.STOPPED
+        assert queue.stats().succeeded == 1
+
+    wait_for(plot())

@@ -3,46 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import importlib
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
 
 import pytest
 
 from rate_envelope_queue import AsyncEnvelopeQueue, Envelope, QueueState, QueueStateError, StopMode
 from rate_envelope_queue.core import effects
 
-from ..conftest import HAS_UVLOOP
 from .harness import check_ledger
 from .running import Seen, raises
 from .test_isolation import AROUND_THE_RUN, IN_THE_RUN, interrupting
 
-needs_uvloop = pytest.mark.skipif(not HAS_UVLOOP, reason="uvloop is not installed")
 PATIENCE = 20.0
-
-
-@pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
-def new_loop(request: pytest.FixtureRequest, uvloop_is_warm: None) -> Iterator[Callable[[], asyncio.AbstractEventLoop]]:
-    """Makes loops of one kind, which are closed when the test is over."""
-    loops = []
-
-    def make() -> asyncio.AbstractEventLoop:
-        loops.append(importlib.import_module(request.param).new_event_loop())
-        return loops[-1]
-
-    yield make
-    for loop in loops:
-        if not loop.is_closed():
-            left = asyncio.all_tasks(loop)
-            for task in left:
-                task.cancel()
-            loop.run_until_complete(asyncio.wait(left, timeout=1) if left else asyncio.sleep(0))
-            loop.close()
-            assert not left
-    gc.collect()  # what a closed loop left behind ends here, and not in another test
 
 
 def queue_on(loop, **options):

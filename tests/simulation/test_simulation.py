@@ -145,10 +145,16 @@ MUTANTS = [
         "the_leader_is_kept", ((PARKING, "self.leader = None\n        if was_woken", "pass\n        if was_woken"),)
     ),
     Mutant("an_earlier_time_is_not_told", ((PARKING, "at >= self.leader_at)", "True)"),)),
-    Mutant("a_closed_pool_sleeps_on", ((CONTROL, "            bells.extend(self._parking.leave_all())", "            pass"),)),
+    Mutant(
+        "a_closed_pool_sleeps_on",
+        ((CONTROL, "            bells.extend(self._parking.leave_all())", "            pass"),),
+    ),
     Mutant("delivered_is_not_told", ((WORKERS, "machine.delivered()\n", "pass\n"),)),
     Mutant("a_stop_is_not_watched", ((CONTROL, LOOKS, LOOKS.replace("self._machine.stop_at()", "None")),)),
-    Mutant("who_waits_does_not_tick", ((QUEUE, "self._call(self._machine.tick, now())\n                    continue", "continue"),)),
+    Mutant(
+        "who_waits_does_not_tick",
+        ((QUEUE, "elif at is not None and now() >= at:", "elif False:"),),
+    ),
     Mutant("too_many_workers_stay", ((WORKERS, "pool.is_closed or pool.size > machine.limit", "pool.is_closed"),)),
 ]
 

@@ -133,12 +133,12 @@ class ItemQueue(Guarded, Generic[T]):
 
     # Taking
 
-    def _ask(self, row: Row, ends_at: float | None, now: Callable[[], float] | None = None) -> tuple[Any, float | None]:
+    def _ask(self, row: Row, ends_at: float | None, now: Callable[[], float]) -> tuple[Any, float | None]:
         """The next item's envelope, or None and for how many seconds to wait in the row; None: until woken.
 
-        TimeoutError at *ends_at* on the clock *now* (None: the queue's), `ShutDown` when nothing will come.
+        TimeoutError at *ends_at* by *now*, `ShutDown` when nothing will come.
         """
-        left = None if ends_at is None else ends_at - (now or self._now)()
+        left = None if ends_at is None else ends_at - now()
         envelope, until = self._call(self._take, row, may_wait=left is None or left > 0)
         if envelope is None and left is not None and left <= 0:
             raise TimeoutError("nothing to take within the timeout")

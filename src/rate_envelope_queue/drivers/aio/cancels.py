@@ -57,10 +57,14 @@ class LoopRunner(Runner):
     """The state of the run that a worker on a loop is in.
 
     `limit_at` is until when the phase may go on. `is_disturbed`: the task was cancelled, by whomever; `is_fired`: for
-    the deadline; `is_given_up`: for a stop. `handle` is what runs, `job` the plain function that it waits for.
+    the deadline; `is_given_up`: for a stop. `handle` is what runs, `job` the plain function that it waits for;
+    `has_called`: it has waited for one.
     """
 
-    __slots__ = ("crew", "deadlines", "handle", "is_disturbed", "is_fired", "is_given_up", "job", "limit_at", "task")
+    __slots__ = (
+        "crew", "deadlines", "handle", "has_called", "is_disturbed", "is_fired", "is_given_up", "job", "limit_at",
+        "task",
+    )  # fmt: skip
 
     task: WorkerTask
 
@@ -71,10 +75,12 @@ class LoopRunner(Runner):
         self.job: Job | None = None
         self.limit_at = inf
         self.is_disturbed = self.is_fired = self.is_given_up = False
+        self.has_called = False
         super().__init__(house, crew.scope)
 
     def close(self) -> None:
         """Let go of the run's objects; a KeyboardInterrupt of user code goes on to the loop."""
+        self.has_called = False
         self.limit_at = inf
         super().close()
         if self.interrupt is not None:
@@ -118,8 +124,10 @@ class LoopRunner(Runner):
 
     def owned(self, error: BaseException) -> BaseException:
         """What *error* means: a cancellation of ours by the name of its cause, anything else as it is."""
-        if is_a(error, GeneratorExit) and asyncio._get_running_loop() is not self.crew.loop:
-            raise error  # the loop has closed under the run, and the coroutine is being thrown away
+        if asyncio._get_running_loop() is not self.crew.loop:  # it has closed under the run, which is thrown away
+            if not is_a(error, GeneratorExit):  # a `finally` raised
+                self.house.reporter.callback_failed("the end of a run whose loop was closed", error)
+            raise GeneratorExit from error
         if not self.is_disturbed or not is_a(error, CancelledError):
             return error
         ours: BaseException
@@ -132,6 +140,17 @@ class LoopRunner(Runner):
             return error
         ours.__cause__ = error
         return ours
+
+    def is_told_again(self) -> bool:
+        """Whether the context has ended, which a plain function waited through: then the task is cancelled again."""
+        if self.scope.cancelled:
+            self.is_given_up = True
+        elif self.has_called and self.deadline_at is not None and self.scope.clock() >= self.deadline_at:
+            self.is_fired = True
+        else:
+            return False
+        self.task.cancel()
+        return True
 
     async def absorb(self) -> None:
         """The phase is over in which the task was cancelled: leave nothing of it behind but its limit, for a next that

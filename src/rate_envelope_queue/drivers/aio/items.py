@@ -46,11 +46,12 @@ class AsyncWorkQueue(ItemQueue[T]):
         `ShutDown` once the queue is shut down and nothing waits.
         """
         limit = checked_timeout(timeout)
-        ends_at = None if limit is None else self._now() + limit
+        now = self._now
+        ends_at = None if limit is None else now() + limit
         row = Row(self._parking.new_bell())
         try:
             while True:
-                envelope, left = self._ask(row, ends_at)
+                envelope, left = self._ask(row, ends_at, now)
                 if envelope is not None:
                     item: T = envelope.payload
                     return item
@@ -66,12 +67,13 @@ class AsyncWorkQueue(ItemQueue[T]):
         Consumers must call `done` for every item. A later `shut_down` ends the wait. What is delayed is dropped.
         """
         limit = checked_timeout(timeout)
-        ends_at = None if limit is None else self._now() + limit
+        now = self._now
+        ends_at = None if limit is None else now() + limit
         bell = Bell(asyncio.get_running_loop())
         self._ring(self._call(self._shut_down, bell))
         try:
             while True:
-                left = None if ends_at is None else max(0.0, ends_at - self._now())
+                left = None if ends_at is None else max(0.0, ends_at - now())
                 if await bell.wait(left) or left == 0.0:
                     break
         finally:

@@ -16,7 +16,9 @@ from contextvars import Context, copy_context
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from .bells import call_on
+from ...core.entries import envelope_of
+from ...envelope import Envelope
+from .bells import a_turn, call_on
 from .cancels import WorkerTask
 
 if TYPE_CHECKING:
@@ -104,10 +106,13 @@ class Offload:
         """What *function* returns, called in a thread, in a copy of the present context."""
         task = current_task()
         runner = task.runner if isinstance(task, WorkerTask) else None
+        if runner is not None and runner.is_told_again():
+            await a_turn()  # raises it
         job = Job(function, arguments, copy_context())
+        self._submit(job)
         if runner is not None:
             runner.job = job
-        self._submit(job)
+            runner.has_called = True
         try:
             while not job.is_done:
                 job.future = self._loop.create_future()
@@ -115,6 +120,8 @@ class Offload:
                     await job.future
                 except CancelledError:  # it cannot be interrupted: wait on, unless the loop goes away
                     if self._crew.is_dying and not job.is_done:
+                        if runner is None:  # a stamp's own task called it
+                            self._leave_behind(job, arguments[-1])
                         raise
         finally:
             job.future = None
@@ -124,12 +131,19 @@ class Offload:
             await runner.absorb()  # those that it waited through were not for what comes next
         return job.result()
 
+    def _leave_behind(self, job: Job, envelope: Envelope) -> None:
+        """The run of *envelope* is told that *job* goes on."""
+        for runner in self._crew.runners:
+            handle = runner.handle
+            if handle is not None and envelope_of(handle, handle) is envelope:
+                runner.job = job
+
     def _submit(self, job: Job) -> None:
-        self._busy += 1
-        if self._busy > self._threads:
+        if self._busy >= self._threads:
             name = f"{self._crew.queue.name}-plain-{self._threads}"
-            threading.Thread(target=self._serve, name=name, daemon=True).start()
+            threading.Thread(target=self._serve, name=name, daemon=True).start()  # raises where there can be no more
             self._threads += 1
+        self._busy += 1
         self._jobs.put(job)
 
     def _serve(self) -> None:

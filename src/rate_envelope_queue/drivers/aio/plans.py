@@ -3,9 +3,8 @@ hooks and stamps are called on the loop."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from inspect import isawaitable
-from types import CoroutineType
 from typing import Any
 
 from ...context import Context, RunContext
@@ -27,7 +26,7 @@ class LoopPlanBook(PlanBook):
 
         async def call(ctx: RunContext, *arguments: Any) -> Any:
             result = hook(plain(ctx), *arguments)
-            return await result if isinstance(result, CoroutineType) else result
+            return await result if result is not None and isawaitable(result) else result
 
         return call
 
@@ -39,7 +38,7 @@ class LoopPlanBook(PlanBook):
 
         async def call(ctx: RunContext, envelope: Envelope) -> Any:
             result = await offload(invoke, plain(ctx), envelope)
-            return await result if isinstance(result, CoroutineType) else result
+            return await result if isinstance(result, Coroutine) else result  # other awaitables may be its result
 
         return call
 

@@ -10,7 +10,7 @@ import asyncio
 import warnings
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import AsyncIterator, Callable, Hashable
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -94,6 +94,9 @@ class AsyncEnvelopeQueue(QueueControl):
 
     def _new_pool(self, scope: ThreadScope) -> Crew:
         assert self._loop is not None
+        old = self._pool
+        if isinstance(old, LoopCrew) and old.loop.is_closed():
+            self._drop_runs(old)  # those that a stop had abandoned
         crew = LoopCrew(self, cast(LoopScope, scope), self._loop)
         self._baton.bind(self._loop, self._lock)
         return crew
@@ -148,15 +151,15 @@ class AsyncEnvelopeQueue(QueueControl):
         crew = self._pool
         assert isinstance(crew, LoopCrew)
         self._timers.clear()
-        self._loop_ends(crew)
-        for runner in list(crew.runners):
-            self._drop_run(runner)
-        crew.offload.close()
+        try:
+            self._loop_ends(crew)
+        finally:  # the warning may be an error
+            self._drop_runs(crew)
 
     def _loop_ends(self, crew: LoopCrew) -> None:
         """The loop shuts down: begin a stop, which ends once the workers have given back what they have."""
         crew.is_dying = True
-        crew.scope.cancelled = True
+        crew.scope.cancel()
         if self._pool is not crew or self._machine.state not in (QueueState.RUNNING, QueueState.STOPPING):
             return
         left_behind = sum(runner.job is not None and not runner.job.is_done for runner in crew.runners)
@@ -172,8 +175,19 @@ class AsyncEnvelopeQueue(QueueControl):
 
     def _stop_for_loop(self) -> int:
         machine = self._machine
+        ticket = machine.ticket
+        if ticket is not None and self._loop is not None and self._loop.is_closed():
+            ticket.cancel_at = ticket.abandon_at = None  # its coroutines have ended with it: none is to be abandoned
         machine.stop(StopMode.STOP, None, 0.0, is_ending=False, is_inside=False, waited=False)
         return len(machine.entries)
+
+    def _drop_runs(self, crew: LoopCrew) -> None:
+        """The loop of *crew* has closed: none of its runs goes on; they end here, before they run again."""
+        for runner in list(crew.runners):
+            self._drop_run(runner)
+            with suppress(RuntimeError):  # it goes on awaiting
+                runner.task.get_coro().close()
+        crew.offload.close()
 
     def _drop_run(self, runner: Any) -> None:
         """A run will not be gone on with: it is kept, or abandoned when its plain function still runs."""
@@ -187,10 +201,10 @@ class AsyncEnvelopeQueue(QueueControl):
             self._call(self._machine.finish, handle, cancelled(), None)
 
     async def _await(self, waiter: Waiter, timeout: float | None) -> None:
-        """Until *waiter* is answered, or *timeout* has passed."""
+        """Until *waiter* is told of its answer, or *timeout* seconds have passed on the queue's clock."""
         now = self._clock_now
         ends_at = None if timeout is None else now() + timeout
-        while not waiter.is_done:
+        while not waiter.is_told:
             left = None if ends_at is None else ends_at - now()
             if left is not None and left <= 0:
                 return
@@ -210,7 +224,8 @@ class AsyncEnvelopeQueue(QueueControl):
         self._own_loop()
         seat = self._take_seat(envelopes)
         try:
-            await self._await(seat, limit)
+            if not seat.is_done:
+                await self._await(seat, limit)
         except BaseException:
             self._call(self._machine.give_up, seat)
             raise
@@ -350,11 +365,16 @@ class AsyncEnvelopeQueue(QueueControl):
         """Start, wait for SIGINT, SIGTERM or somebody's `stop`, stop with the queue's own mode, and report.
 
         *timeout* and *grace* are those of `stop`: the most seconds that the stop may take. A second signal cancels what
-        still runs, and gives up on it *grace* seconds later. Needs the main thread (else `QueueStateError`); the
-        previous signal handlers are restored. When the caller is cancelled, the queue is stopped with STOP.
+        still runs, and gives up on it *grace* seconds later. Needs the main thread; the previous signal handlers are
+        restored. When the caller is cancelled, the queue is stopped with STOP. Raises `QueueStateError` in another
+        thread, inside a handler, or while another `run` goes on.
         """
         limit, extra = checked_timeouts(timeout, grace)
         inbox = Inbox(self._own_loop())
+        if self._is_inside():
+            raise QueueStateError("run inside a handler of its own queue would wait for itself")
+        if self._run_inbox is not None:
+            raise QueueStateError("run() is running already: stop() ends it, and gives its report")
         with self._signals_to(inbox):
             self._run_inbox = inbox
             try:

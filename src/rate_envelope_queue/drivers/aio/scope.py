@@ -9,6 +9,7 @@ from typing import Any
 from ...context import AsyncContext
 from ..clock import LONGEST_WAIT
 from ..scope import ThreadScope
+from .bells import call_on
 from .cancels import WorkerTask
 
 
@@ -57,7 +58,7 @@ class LoopScope(ThreadScope):
         """End all contexts, and wake those that pause or wait on one."""
         super().cancel()
         for future in list(self._pausing):
-            future.get_loop().call_soon(_wake, future)
+            call_on(future.get_loop(), _wake, future)
 
 
 def _wake(future: asyncio.Future[None]) -> None:

@@ -91,8 +91,10 @@ class LoopCrew:
 
     def leave_job(self, runner: LoopRunner) -> None:
         """The loop shuts down while a plain function runs: its run is given up, and nothing is to be settled."""
-        self.end()
-        self.queue._drop_run(runner)
+        try:
+            self.end()
+        finally:  # its warning may be an error
+            self.queue._drop_run(runner)
 
     def end(self) -> None:
         """The loop shuts down: the queue stops, once."""
@@ -139,8 +141,11 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
                     machine.delivered()
                 has_delivered = yields = sleeps = False
             is_over = crew.is_closed or crew.is_dying
-            baton.left -= 1  # a look at the clock now and then
-            is_spent = baton.left < 0 and baton.is_spent()
+            if is_over and runner.handle is None:  # also where its loop was closed, and what it ran was settled
+                done, is_spent = None, False
+            else:
+                baton.left -= 1  # a look at the clock now and then
+                is_spent = baton.left < 0 and baton.is_spent()
             if is_over or (is_spent and machine.takable):
                 handle = None
                 if done is not None:
@@ -148,7 +153,7 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
             else:
                 handle = turn(done, verdict, value)
             if machine.outbox:
-                outbox = machine.take_outbox()
+                outbox = machine.take_outbox(is_counted=handle is None)
             elif handle is None:
                 leaves = is_over or crew.size > machine.limit
                 if leaves:
@@ -177,13 +182,14 @@ async def work(crew: LoopCrew, runner: LoopRunner) -> None:
             except BaseException as error:  # Ctrl-C
                 crew.interrupt(error)
             outbox = None
-            has_delivered = True
+            has_delivered = handle is None
             if runner.is_disturbed:  # by an observer
                 runner.handle = handle
                 await runner.absorb()
-                if handle is not None and crew.scope.cancelled:  # the stop came too early to cancel this run
-                    done, verdict = handle, cancelled()
-                    continue
+            if handle is not None and crew.scope.cancelled:  # the stop came too early to cancel this run
+                runner.handle = handle
+                done, verdict = handle, cancelled()
+                continue
         if handle is not None:
             runner.handle = handle
             if handle.__class__ is not Entry:
@@ -237,8 +243,8 @@ async def rest(runner: LoopRunner, bell: Any, until: float | None, *, yields: bo
 
 async def execute(queue: AsyncEnvelopeQueue, runner: LoopRunner, handle: Handle) -> Verdict:
     """Run what was taken, with all its notes. The value is in `runner.value`; the caller closes the runner."""
-    context = runner.begin(handle, queue._plans)
     try:
+        context = runner.begin(handle, queue._plans)
         if context is not None:
             context = context.copy()
             context.run(INSIDE.set, queue)
@@ -291,6 +297,8 @@ class InContext:
                 waits_for = run_in(step, argument)
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
+            finally:
+                argument = None  # the traceback of what was thrown in holds this frame: without this, a cycle
             try:
                 argument = yield waits_for
                 step = coroutine.send
