@@ -230,7 +230,7 @@ def test_one_catch_up_run(gap: Callable[[Lab, float], None], schedule: Schedule,
 
 
 def test_one_catch_up_run_each_for_many() -> None:
-    """RELIABILITY 7: a thousand periodics and eight hours in which nothing ran: one catch-up run each."""
+    """I-11: a thousand periodics and eight hours in which nothing ran: one catch-up run each."""
     clock, counts = VirtualClock(), [0] * 1000
     queue = SimulatedEnvelopeQueue("q", clock=clock, workers=4)
 
