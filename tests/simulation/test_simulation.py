@@ -131,6 +131,7 @@ def test_a_lost_wake_up_is_told() -> None:
     world.spawn("actor", actor)
     with pytest.raises(Failure, match="lost wake-up"):
         world.run()
+    world.leave()
 
 
 PARKING, WORKERS = "drivers/parking.py", "drivers/threads/workers.py"
