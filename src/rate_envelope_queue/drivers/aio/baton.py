@@ -13,7 +13,6 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..clock import real_now
 from ..parking import Parking
 from .bells import Bell
 
@@ -42,7 +41,7 @@ class Baton(Parking):
 
     loop: AbstractEventLoop
 
-    def __init__(self, machine: Machine, now: Callable[[], float] = real_now) -> None:
+    def __init__(self, machine: Machine, now: Callable[[], float]) -> None:
         super().__init__(machine)
         self._now = now
         self.is_armed = False  # the loop will call _turn_over

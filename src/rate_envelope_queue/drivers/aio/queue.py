@@ -22,7 +22,7 @@ from ...envelope import LOOP, Duration, Envelope
 from ...errors import InvalidEnvelopeError, QueueStateError
 from ...results import QueueState, StopMode, StopReport
 from .. import process
-from ..clock import LONGEST_WAIT
+from ..clock import LONGEST_WAIT, real_now
 from ..control import Crew, QueueControl
 from ..options import checked_timeouts
 from ..parking import Parking
@@ -67,11 +67,13 @@ class AsyncEnvelopeQueue(QueueControl):
 
     # What this flavour is
 
+    _slice_now: Callable[[], float] = staticmethod(real_now)  # a slice of the loop is of real time, whatever the clock
+
     def _plain_for(self) -> str:
         return LOOP
 
     def _new_parking(self, machine: Any) -> Parking:
-        self._baton = Baton(machine)
+        self._baton = Baton(machine, self._slice_now)
         self._timers: dict[str, TimerHandle] = {}
         return self._baton
 
