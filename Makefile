@@ -42,6 +42,7 @@ bench: $(READY)  ## the target table, measured here; writes bench/results.json
 
 soak: $(READY)  ## the long budgets: more seeds, more rounds
 	REQ_SOAK=1 $(BIN)/python -m pytest -q tests/property tests/stress tests/simulation
+	REQ_WATCHED=1 $(BIN)/python -m pytest -q tests/conformance  # with an observer of everything, and measured
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info

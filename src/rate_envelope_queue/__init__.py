@@ -20,7 +20,7 @@ from .errors import (
     RetryEnvelope,
     StopEnvelope,
 )
-from .results import DeadLetter, Outcome, QueueState, QueueStats, StopMode, StopReport
+from .results import DeadLetter, Histogram, Measured, Outcome, QueueState, QueueStats, StopMode, StopReport
 from .stamps import logging_stamp
 
 if typing.TYPE_CHECKING:
@@ -39,8 +39,10 @@ __all__ = [
     "EnvelopeQueue",
     "EnvelopeQueueError",
     "EnvelopeType",
+    "Histogram",
     "InvalidEnvelopeError",
     "InvalidIntervalError",
+    "Measured",
     "Outcome",
     "QueueNotRunningError",
     "QueueState",

@@ -75,7 +75,7 @@ class QueueStats:
     Since the queue was made: `accepted` entries; `succeeded`, `stopped`, `dropped`, `returned` and `abandoned` are
     those that have ended, by `Outcome`; `coalesced` sends that merged into an entry; `refused` envelopes, for want of
     room or because the queue took none in; `late` runs that succeeded after their deadline; `abandoned_ended` runs that
-    ended after all.
+    ended after all; `retried` one-offs that failed and were scheduled again.
 
     Now: `buffered` entries wait in INIT, `ready` ones in any other state; `delayed` ones wait for a time (a delay, a
     retry, a period); `running` ones run; `occupancy` is all of them, `len(queue)`; `workers` is how many there are to
@@ -113,6 +113,78 @@ class QueueStats:
     late: int
     workers: int
     state: QueueState
+    retried: int
+
+
+def _bounds() -> tuple[float, ...]:
+    """1, 2.5 and 5 of each decade from 10 ns to 11 days; the decades are the buckets of client-go, to the last bit."""
+    found = []
+    decade = 10e-9
+    for _ in range(15):
+        found += [decade, 2.5 * decade, 5 * decade]
+        decade *= 10
+    return tuple(found)
+
+
+BOUNDS = _bounds()
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How often a time in seconds fell into which bucket.
+
+    `counts[i]` values were at most `bounds[i]` and more than the bound before; the last count, for which there is no
+    bound, is of those above all. `total` is their sum.
+
+    >>> Histogram((0.1, 1.0), (5, 2, 1), 4.5).count
+    8
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+    @property
+    def count(self) -> int:
+        """How many values there were."""
+        return sum(self.counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a queue has measured of itself since `start_measuring`, in the terms of client-go's workqueue.
+
+    Now: `depth` entries are ready or due, or run and were sent again meanwhile; `unfinished` is how many seconds what
+    runs has been running, all together, `longest` the longest of them.
+
+    Since the queue was made: `adds` times an entry became ready (sent, due, or sent again while it ran; a periodic each
+    time), `retries` times one was scheduled again after a failure (on a work queue: `add_after` and
+    `add_rate_limited`).
+
+    Histograms: `waited`, seconds that an entry was ready before its run began; `latency`, since it was sent (its delay
+    and backoff included; a periodic, since it was due); `ran`, from the start of a run to its end, hooks included.
+
+    >>> from rate_envelope_queue import Envelope
+    >>> from rate_envelope_queue.testing import SimulatedEnvelopeQueue
+    >>> queue = SimulatedEnvelopeQueue("mail")
+    >>> queue.start_measuring()
+    >>> queue.start()
+    >>> queue.send(Envelope(lambda ctx, envelope: ctx.wait(0.3)), delay=2)
+    1
+    >>> queue.advance(2.1)
+    >>> measured = queue.measured()
+    >>> measured.latency.total, measured.waited.total, measured.ran.count, round(measured.longest, 3)
+    (2.0, 0.0, 0, 0.1)
+    """
+
+    depth: int
+    adds: int
+    retries: int
+    waited: Histogram
+    latency: Histogram
+    ran: Histogram
+    unfinished: float
+    longest: float
 
 
 @dataclass(frozen=True, slots=True)

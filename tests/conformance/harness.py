@@ -6,19 +6,25 @@ Times in a test are in test seconds. On the simulated driver they are virtual an
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
+from .ledger import Counts, check_events
+
+IS_WATCHED = os.environ.get("REQ_WATCHED") == "1"  # every queue has an observer of everything, and measures
 REAL_UNIT = 0.05  # real seconds that stand for one second of a test
 SLACK = 10.0  # how late, in test seconds, a busy machine may be
 PATIENCE = 20.0  # seconds after which a condition has failed
 
 threads_only = pytest.mark.parametrize("h", ["threads"], indirect=True)
+unwatched_only = pytest.mark.skipif(IS_WATCHED, reason="it says itself who watches")
 simulated_only = pytest.mark.parametrize("h", ["simulated"], indirect=True)
 virtual_only = pytest.mark.parametrize("h", ["simulated", "asyncio"], indirect=True)
 concurrent_only = pytest.mark.parametrize("h", ["threads", "asyncio", "uvloop"], indirect=True)
@@ -53,14 +59,21 @@ class Harness:
         self.log: list[tuple[float, Any]] = []
         self.queues: list[Any] = []
         self.gates: list[Gate] = []
+        self.heard: WeakKeyDictionary[Any, Counts] = WeakKeyDictionary()  # by those of the queues that are watched
         self.over = threading.Event()
         self.threads_before = set(threading.enumerate())
 
     def queue(self, name: str = "q", **options: Any) -> Any:
         """A queue, not started; terminated when the test is over."""
         options = {"workers": 1, "hook_timeout_floor": self.s(0.8), **options}
+        heard = Counts()
+        if IS_WATCHED:
+            options["observers"] = (*options.get("observers", ()), heard)
         queue = self._make(name, options)
         self.queues.append(queue)
+        if IS_WATCHED:
+            queue.start_measuring()
+            self.heard[queue] = heard
         return queue
 
     def s(self, seconds: float) -> float:
@@ -156,6 +169,8 @@ class Harness:
         self._settle()
         for queue in self.queues:
             check_ledger(queue)
+            if queue in self.heard:
+                check_events(self.heard[queue], queue)
         deadline = time.monotonic() + PATIENCE
         for thread in set(threading.enumerate()) - self.threads_before:
             if not is_shared(thread):

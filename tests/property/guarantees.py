@@ -5,7 +5,7 @@ Each asks the machine and the model, or the machine alone. Those that ask it alo
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from gc import get_referents
 from math import inf
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -25,9 +25,12 @@ LEGAL = {
 }  # fmt: skip
 LEAVES = (type, FunctionType, BuiltinFunctionType, MethodType, ModuleType, str, int, float, bool, type(None))
 COUNTED = {  # of the effects, and what the model counts
-    effects.DEAD: "dead", effects.FORGET: "forgotten", effects.RETRIED: "retried", effects.LOST: "lost",
+    effects.DEAD: "dead", effects.FORGET: "forgotten", effects.LOST: "lost",
     effects.CANCEL: "cancels", effects.ABANDONED: "runs_abandoned", effects.STOPPED: "stops",
 }  # fmt: skip
+
+
+RUN_ENDS = ("succeeded", "failed", "cancelled", "stopped")
 
 
 def same(found: Any, expected: Any) -> None:
@@ -42,7 +45,7 @@ def conservation(twins: Twins) -> None:
     same({outcome: getattr(stats, outcome.value) for outcome in Outcome}, {o: model.counts[o] for o in Outcome})
     for name in ("runs_succeeded", "runs_failed", "runs_cancelled", "runs_stopped", "runs_abandoned"):
         assert getattr(stats, name) == model.counts[name], name
-    for name in ("coalesced", "refused", "late", "abandoned_ended"):
+    for name in ("coalesced", "refused", "late", "abandoned_ended", "retried"):
         assert getattr(stats, name) == model.counts[name], name
     check(twins.machine)
 
@@ -159,6 +162,7 @@ def nothing_retained(twins: Twins) -> None:
 
 def observed(twins: Twins) -> None:
     """I-19: each thing that happened is told, once; who joined is answered when it is true, and not before."""
+    events_are_the_ledger(twins)
     told = {name: len(twins.world.found(name)) for name in COUNTED}
     same(told, {name: twins.model.counts[counted] for name, counted in COUNTED.items()})
     for waiter in twins.waiters:
@@ -168,6 +172,37 @@ def observed(twins: Twins) -> None:
         assert (waiter.is_done, waiter.answer) == (ticket.report is not None, ticket.report)
     if twins.callers and twins.model.state is not STOPPING:
         assert twins.callers[-1][1].is_done
+
+
+def events_are_the_ledger(twins: Twins) -> None:
+    """As many events as the ledger counts, of those that somebody listens to, and none of others."""
+    stats = twins.machine.stats()
+    told = Counter(effect[1] for effect in twins.world.found(effects.TOLD))
+    ended = Counter(effect[3] for effect in twins.world.found(effects.TOLD) if effect[1] == "ended")
+    if twins.watch == "observer":
+        of_runs = {name: getattr(stats, f"runs_{name}") for name in ("started", *RUN_ENDS)}
+        of_entries = {name: getattr(stats, name) for name in ("accepted", "coalesced", "refused", "late", "retried")}
+        same(told, Counter({**of_runs, **of_entries, "ended": ended.total()}))
+        same(ended, Counter({outcome: getattr(stats, outcome.value) for outcome in Outcome}))
+    else:
+        same(told, Counter({"retried": stats.retried} if twins.watch == "observer of retries" else {}))
+
+
+def measured(twins: Twins) -> None:
+    """I-19: what is measured is what went by, for each wait and each run, in the machine's units and client-go's."""
+    model, found = twins.model, twins.machine.measured()
+    if twins.watch in ("nobody", "observer of retries"):
+        assert found is None
+        return
+    assert found is not None
+    for name, values in (("waited", model.waits), ("latency", model.latencies), ("ran", model.ran)):
+        histogram = getattr(found, name)
+        same((name, histogram.count, histogram.total), (name, len(values), sum(values)))
+    rows = model.book.values()
+    due = sum(at <= model.now for at, _, _ in model.delayed)
+    same((found.adds, found.depth), (model.counts["adds"], sum(row.is_added for row in rows) + due))
+    running = [model.now - row.began_at for row in rows if row.phase == "running"]
+    same((found.unfinished, found.longest), (sum(running), max(running, default=0.0)))
 
 
 def reachable(machine: Any) -> set[Any]:
@@ -189,6 +224,7 @@ GUARANTEES = {
     "I-1": conservation, "I-2": one_outcome, "I-3": uniqueness, "I-4": capacity, "I-5": no_overlap,
     "I-6": no_lost_wake_up, "I-7": order, "I-8": not_early, "I-9": legal_transitions, "I-15": attempts,
     "I-16": nothing_retained, "I-19": observed,
+    "I-19, times": measured,
 }  # fmt: skip
 
 

@@ -42,6 +42,9 @@ class Row:
         self.attempt = 1
         self.futures: list[Any] = []
         self.is_pinned = self.is_cancelled = self.is_backed_off = False
+        self.is_added = False  # ready, or to run again at once: what that began was counted
+        self.sent_at = self.ready_at = self.began_at = 0.0
+        self.resent_at: float | None = None
         self.again: float | None = None
         self.following: Envelope | None = None
 
@@ -73,6 +76,9 @@ class Queue:
         self.answers: dict[Any, bool] = {}  # of joins
         self.resolved: dict[Any, Outcome] = {}  # of futures
         self.counts: Counter[Any] = Counter()
+        self.waits: list[float] = []  # what was measured
+        self.latencies: list[float] = []
+        self.ran: list[float] = []
         self.pushes = self.undelivered = 0
         self.gap, self.token, self.reserved = gap, 0.0, -1.0  # the start rate: when the next token comes, who has one
         self.stopping = Stop(self)
@@ -127,6 +133,7 @@ class Queue:
                 self.merge(key, row, envelope, due)
             else:
                 row = self.book[key] = Row(envelope)
+                row.sent_at = self.now
                 self.place(key, due)
             row.futures += [] if future is None else [future]
             row.is_pinned = row.is_pinned or future is None
@@ -138,7 +145,10 @@ class Queue:
             if row.again is None or self.replaces:
                 row.following = envelope
             row.again = due if row.again is None else min(due, row.again)
+            row.resent_at = self.now if row.resent_at is None else row.resent_at
             row.is_cancelled = False
+            if not due:
+                self.add(row, self.now)
             return
         if self.replaces:
             row.envelope = envelope
@@ -146,14 +156,21 @@ class Queue:
             self.unplace(key)
             self.place(key, due)
 
-    def place(self, key: Hashable, due: float) -> None:
+    def add(self, row: Row, at: float) -> None:
+        if not row.is_added:
+            self.counts["adds"] += 1
+            row.is_added, row.ready_at = True, at
+
+    def place(self, key: Hashable, due: float, since: float | None = None) -> None:
         """Let it wait: for a time, behind an abandoned run, or in the row, behind those of its priority."""
         row = self.book[key]
         if due > self.now or (due and self.state is STOPPING):
             row.phase = "delayed"
             self.pushes += 1
             self.delayed.append((due, self.pushes, key))
-        elif key in self.ghosts:
+            return
+        self.add(row, self.now if since is None else since)
+        if key in self.ghosts:
             row.phase = "blocked"
         else:
             row.phase = "ready"
@@ -190,7 +207,10 @@ class Queue:
         if not (self.may_run() and self.ready and len(self.active()) < self.limit) or not self.has_token():
             return None
         _, key = self.ready.pop(0)
-        self.book[key].phase = "running"
+        row = self.book[key]
+        row.phase, row.is_added, row.began_at = "running", False, self.now
+        self.waits.append(self.now - row.ready_at)
+        self.latencies.append(self.now - row.sent_at)
         return key
 
     def has_token(self) -> bool:
@@ -211,7 +231,7 @@ class Queue:
             is_due = item[0] <= self.now if self.state is RUNNING else item[0] < self.stopping.begun_at
             if self.may_run() and is_due:
                 self.unplace(item[2])
-                self.place(item[2], 0.0)
+                self.place(item[2], 0.0, item[0])
 
     def finish(self, key: Hashable, how: str, after: float, attempt: int) -> None:
         """A run has ended: *how*, and when its user wants it *after* that."""
@@ -222,9 +242,11 @@ class Queue:
         envelope, outcome = row.envelope, ENDS.get(how)
         self.counts["runs_" + RUNS.get(how, "failed")] += 1
         self.counts["late"] += how == "late"
+        self.ran.append(self.now - row.began_at)
         due = self.now + after if after else 0.0
         if envelope.is_periodic and how in ("success", "late", "retry"):
             outcome, due = None, self.now + PERIOD
+            row.sent_at = due
         elif how in ("retry", "backoff") and attempt >= (envelope.max_attempts or inf):
             outcome = Outcome.DROPPED
         row.is_backed_off = outcome is None and (row.is_backed_off or how == "backoff")
@@ -256,6 +278,7 @@ class Queue:
             self.place(key, 0.0)
 
     def resend(self, row: Row) -> None:
+        row.sent_at, row.resent_at = row.resent_at or 0.0, None
         row.envelope, row.following, row.again, row.attempt = row.following or row.envelope, None, None, 1
 
     def end(self, key: Hashable, outcome: Outcome) -> Envelope:

@@ -19,6 +19,7 @@ class Model(Queue):
         row = self.book.get(key)
         if row is not None and row.phase == "running":
             row.is_cancelled, row.again, row.following = True, None, None
+            row.is_added, row.resent_at = False, None
         elif row is not None:
             self.end(key, Outcome.RETURNED)
         return row is not None
@@ -84,11 +85,13 @@ class Model(Queue):
         row = self.ghosts[key] = self.book[key]
         self.counts["runs_abandoned"] += 1
         self.stopping.abandoned.append(row.envelope)
+        self.ran.append(self.now - row.began_at)
         if row.again is None or self.is_ending:
             self.counts["lost"] += row.envelope.is_periodic
             self.end(key, Outcome.ABANDONED)
             return
         following = self.book[key] = Row(row.following or row.envelope)
+        following.sent_at, following.is_added, following.ready_at = row.resent_at or 0.0, row.is_added, row.ready_at
         following.futures, following.is_pinned, following.is_backed_off = row.futures, row.is_pinned, row.is_backed_off
         self.place(key, row.again if row.again > self.now else 0.0)
 

@@ -16,7 +16,7 @@ from .twins import Twins
 
 SETTINGS: dict[str, Sequence[Any]] = {
     "capacity": (1, 2, 3, 5, None), "limit": (1, 2, 3), "replaces": (False, True), "gap": (0.0, 0.0, 2.0),
-    "starts": (True, True, True, False),
+    "starts": (True, True, True, False), "watch": ("nobody", "meter", "observer", "observer of retries"),
 }  # fmt: skip
 LENGTH = 80
 

@@ -17,6 +17,7 @@ from rate_envelope_queue.core.waiting import Waiter
 from rate_envelope_queue.decision import retry_after, retry_now, retry_with_backoff
 from rate_envelope_queue.envelope import Envelope
 from rate_envelope_queue.errors import CapacityExceededError, InvalidEnvelopeError, QueueStateError
+from rate_envelope_queue.events import OBSERVABLE
 from rate_envelope_queue.limiters import TokenBucket
 from rate_envelope_queue.results import StopMode
 from tests.unit.machine_world import World, envelope_of, handler
@@ -27,6 +28,9 @@ from .pairs import situation
 
 PERIODIC_WAYS = ("success", "late", "retry", "drop", "stop", "cancelled")
 WAYS = ("success", "success", "retry", "backoff", "late", "drop", "stop", "cancelled")
+
+
+WATCHED = {"nobody": (), "meter": (), "observer": OBSERVABLE, "observer of retries": ("retried",)}
 
 
 def make_envelopes() -> list[Envelope]:
@@ -51,15 +55,25 @@ class Twins:
     """Does the same to both, and compares what they answer."""
 
     def __init__(
-        self, reached: Counter[str], *, capacity: int | None, limit: int, replaces: bool, gap: float, starts: bool
+        self,
+        reached: Counter[str],
+        *,
+        capacity: int | None,
+        limit: int,
+        replaces: bool,
+        gap: float,
+        starts: bool,
+        watch: str,
     ) -> None:
         self.reached = reached
         self.log: list[Any] = []  # what was done, for who reads a failure
         self.world = World(
-            workers=limit, started=False, capacity=capacity, is_replacing=replaces, is_observed=True,
+            workers=limit, started=False, capacity=capacity, is_replacing=replaces,
             rate=TokenBucket(1 / gap) if gap else None,
         )  # fmt: skip
         self.machine = self.world.machine
+        self.watch = watch
+        self.machine.watch(frozenset(WATCHED[watch]), is_measured=watch == "meter")
         self.model = Model(float("inf") if capacity is None else capacity, limit, replaces=replaces, gap=gap)
         self.envelopes = make_envelopes()
         self.handles: list[tuple[Any, Hashable]] = []  # what runs, abandoned runs too

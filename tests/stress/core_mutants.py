@@ -16,6 +16,7 @@ from tests.mutating import Changes
 
 ADMISSION, BOOK, DELAYS, ENTRIES = "core/admission.py", "core/book.py", "core/delays.py", "core/entries.py"
 MACHINE, SETTLE, STOPPING, WAITING = "core/machine.py", "core/settle.py", "core/stopping.py", "core/waiting.py"
+TELLING, TIMES = "core/telling.py", "core/times.py"
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,9 @@ MUTANTS = (
     mutant(
         "half a batch is taken in",
         ADMISSION,
-        "            self.refused += len(envelopes)\n"
-        "            raise CapacityExceededError(int(self.room), len(self.entries), needed)\n"
-        "        return",
-        "            self.refused += len(envelopes)\n"
-        "            self.admit_all(envelopes[: int(self.room) - len(self.entries)], due, starts, future, context)\n"
-        "            raise CapacityExceededError(int(self.room), len(self.entries), needed)\n"
-        "        return",
+        "        if not self.fits(needed):\n",
+        "        if not self.fits(needed):\n"
+        "            self.admit_all(envelopes[: int(self.room) - len(self.entries)], due, starts, future, context)\n",
         "I-1",
         2.7,
     ),
@@ -181,8 +178,8 @@ MUTANTS = (
     mutant(
         "a re-send keeps the attempts",
         MACHINE,
-        "        asked = self.take_resend(entry)\n        entry.attempt = 1",
-        "        asked = self.take_resend(entry)",
+        "        entry.attempt = 1\n        due = min(asked",
+        "        due = min(asked",
         "I-15",
         15.1,
     ),
@@ -236,7 +233,7 @@ MUTANTS = (
     ),
     mutant(
         "a plain send does not hold",
-        MACHINE,
+        WAITING,
         "if not notes.futures and not notes.is_pinned:",
         "if not notes.futures:",
         "I-1",
@@ -436,5 +433,107 @@ MUTANTS = (
         "            pass",
         "I-16",
         24.6,
+    ),
+    # What is told of each, and measured
+    mutant(
+        "sends take the short way though they are told",
+        TELLING,
+        "    if times is not None or book.told & OF_SENDS:\n        book.swift = None",
+        "    pass",
+        "I-3",
+        2.8,
+    ),
+    mutant(
+        "a plain success is not told",
+        TELLING,
+        "times.is_calm = book.calm and not book.told & OF_RUNS",
+        "times.is_calm = book.calm",
+        "I-19",
+        23.8,
+    ),
+    mutant(
+        "a refused batch is told as one",
+        ADMISSION,
+        '[(TOLD, "refused", envelope, error) for envelope in envelopes]',
+        '[(TOLD, "refused", envelope, error) for envelope in envelopes[:1]]',
+        "I-19",
+        6.3,
+    ),
+    mutant(
+        "what a sweep returns is not told",
+        BOOK,
+        "        if self.told or self.times is not None:\n            telling.ended",
+        "        if (self.told or self.times is not None) and not (self.ticket and self.ticket.sweeps):\n"
+        "            telling.ended",
+        "I-19",
+        7.2,
+    ),
+    mutant(
+        "the last run of an entry is not told",
+        MACHINE,
+        "        if self.told or self.times is not None:\n            telling.over(",
+        "        if (self.told or self.times is not None) and verdict.outcome is None:\n            telling.over(",
+        "I-19, times",
+        3.3,
+    ),
+    mutant("a lateness is not told", TELLING, 'if verdict.is_late and "late" in book.told', "if False", "I-19", 9.6),
+    mutant(
+        "the wait for a due one counts from when a worker looks",
+        MACHINE,
+        "self._make_ready(entry, entry.due)",
+        "self._make_ready(entry)",
+        "I-19, times",
+        7.9,
+    ),
+    mutant(
+        "backoff is no latency",
+        TIMES,
+        "        if sent_at is not None:\n            self._sent_at[key] = sent_at\n",
+        "",
+        "I-19, times",
+        7.5,
+    ),
+    mutant(
+        "a send during the run is no add", TIMES, "            self._again[key] = self.now\n", "", "I-19, times", 4.4
+    ),
+    mutant(
+        "a send during the run is ready when that is over",
+        TIMES,
+        "            self.ready_at[key] = self._again.pop(key)\n",
+        "            self._again.pop(key)\n",
+        "I-19, times",
+        4.4,
+    ),
+    mutant(
+        "an abandoned run is not measured",
+        STOPPING,
+        "        machine.times.over(key)\n",
+        "        pass\n",
+        "I-19, times",
+        3.6,
+    ),
+    mutant(
+        "a period counts from the send",
+        MACHINE,
+        "            self.times.planned(key_of(entry.envelope), due)\n",
+        "            pass\n",
+        "I-19, times",
+        7.1,
+    ),
+    mutant(
+        "what was cancelled while it runs stays added",
+        MACHINE,
+        "                self.times.unsent(key)\n",
+        "                pass\n",
+        "I-19, times",
+        19.4,
+    ),
+    mutant(
+        "marks outlive their entries",
+        TIMES,
+        "        ready_at = self.ready_at.pop(key, None)\n        sent_at = self._sent_at.pop(key, ready_at)\n",
+        "        ready_at = self.ready_at.get(key)\n        sent_at = self._sent_at.pop(key, ready_at)\n",
+        "I-16",
+        5.6,
     ),
 )

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import pytest
@@ -17,11 +18,15 @@ from rate_envelope_queue import (
     QueueNotRunningError,
     QueueState,
     QueueStateError,
+    RetryEnvelope,
+    StopEnvelope,
     StopMode,
 )
 
 from ..conformance.harness import PATIENCE, Harness, ThreadsHarness, check_ledger
+from ..conformance.ledger import Everything, check_events
 
+RUN_KINDS = ("started", "succeeded", "failed", "stopped", "retried", "dropped")
 SOAK = 10 if os.environ.get("REQ_SOAK") else 1
 
 
@@ -221,6 +226,63 @@ def test_d32_everybody_at_everything(h: Harness) -> None:
     queue.terminate()
     assert all(future.done() for each in futures for future in each)
     assert sum(map(len, futures)) > 0
+
+
+@pytest.mark.usefixtures("restless")
+@pytest.mark.parametrize("is_measured", [False, True], ids=["events", "events and times"])
+def test_i19_events_are_the_ledger_whenever_it_is_quiet(h: Harness, is_measured: bool) -> None:
+    """I-19: everybody at everything, over and over: whenever all are at rest, as many events as the ledger counts."""
+    everything = Everything()
+    queue = h.queue(workers=4, capacity=20, observers=(everything,), dead_letter_limit=10)
+    if is_measured:
+        queue.start_measuring()
+
+    runs = count()
+
+    def invoke(ctx: Any, envelope: Any) -> None:
+        ways = (StopEnvelope, ValueError, RetryEnvelope, None, None, None)
+        error = ways[next(runs) % len(ways)]
+        if error is not None:
+            raise error
+
+    mine = [Envelope(invoke, key=number % 12, max_attempts=3) for number in range(20)] + [
+        Envelope(invoke) for _ in range(20)
+    ]
+
+    def player(number: int) -> None:
+        calls: list[Callable[[int], Any]] = [
+            lambda turn: queue.send(*mine[turn % 20 : turn % 20 + 3]),
+            lambda turn: queue.send(mine[turn % 40], delay=0.0005),
+            lambda turn: queue.send(mine[20 + turn % 20]),
+            lambda turn: queue.submit(mine[turn % 40]).cancel(),
+            lambda turn: queue.cancel(mine[turn % 40]),
+            lambda turn: queue.clear() if turn % 10 == 0 else queue.stats(),
+            lambda turn: queue.send_wait(*mine[turn % 40 : turn % 40 + 2], timeout=0.0001),
+            lambda turn: queue.resize(1 + turn % 4),
+        ]
+        for turn in range(number, number + 60):
+            try:
+                if turn == 60:
+                    queue.stop(StopMode.STOP, wait=False)
+                calls[turn * 7 % len(calls)](turn)
+            except (QueueStateError, CapacityExceededError):
+                pass
+
+    for round_ in range(20 * SOAK):
+        queue.start()
+        together(*[lambda n=number: player(n) for number in range(8)])
+        timeout = 0 if round_ % 5 == 0 else PATIENCE
+        queue.stop(list(StopMode)[round_ % 2], timeout=timeout, grace=PATIENCE)
+        check_ledger(queue)
+        check_events(everything, queue)
+        if is_measured:
+            stats, measured = queue.stats(), queue.measured()
+            assert measured is not None
+            assert (measured.ran.count, measured.waited.count) == (stats.runs_started, stats.runs_started)
+    queue.terminate()
+    check_events(everything, queue)
+    met = everything.counts()
+    assert all(met[name] > 50 for name in ("accepted", "coalesced", "refused", *RUN_KINDS)), met
 
 
 def test_d33_a_key_waits_for_its_abandoned_run(h: Harness) -> None:

@@ -180,7 +180,7 @@ class LazyObserver(Observer):
         (type("Stranger", (), {"on_droped": noop, "on_failed": noop})(), r"on_droped.*did you mean on_dropped\?"),
         (NoEvent(), r"on_weather.*on_failed"),
         (AsyncObserver(), r"on_failed of .* must be a plain method"),
-        (AsyncMock(), r"on_failed of .* must be a plain method"),
+        (AsyncMock(), r"on_accepted of .* must be a plain method"),
         (LazyObserver(), r"on_stuck of .* must be a plain method"),
     ],
     ids=["typo", "typo of a stranger", "no event", "async", "AsyncMock", "generator"],

@@ -43,6 +43,7 @@ NAMES = {
     "rate_envelope_queue": """
         EnvelopeQueue Envelope EnvelopeType Context Outcome StopMode StopReport QueueState QueueStats DeadLetter
         drop retry_now retry_after retry_with_backoff Decision StopEnvelope RetryEnvelope logging_stamp events
+        Measured Histogram
         EnvelopeQueueError InvalidEnvelopeError InvalidIntervalError QueueStateError QueueNotRunningError
         QueueTerminatedError CapacityExceededError DeadlineExceeded Cancelled
     """,
@@ -52,7 +53,8 @@ NAMES = {
     """,
     "rate_envelope_queue.testing": "VirtualClock SimulatedEnvelopeQueue assert_sent assert_not_sent sent",
     "rate_envelope_queue.events": """
-        Observer Failed HookFailed Retried Dropped Stuck Abandoned StateChanged OBSERVABLE
+        Observer Accepted Coalesced Refused Started Succeeded Failed Stopped Cancelled Late Ended HookFailed Retried
+        Dropped Stuck Abandoned StateChanged OBSERVABLE
     """,
 }
 
@@ -171,6 +173,11 @@ SIGNATURES = {
     EnvelopeQueue.pause: "(self)",
     EnvelopeQueue.resume: "(self)",
     EnvelopeQueue.resize: "(self, workers)",
+    EnvelopeQueue.add_observer: "(self, observer)",
+    EnvelopeQueue.remove_observer: "(self, observer)",
+    EnvelopeQueue.start_measuring: "(self)",
+    EnvelopeQueue.stop_measuring: "(self)",
+    EnvelopeQueue.measured: "(self)",
     EnvelopeQueue.dead_letters: "(self)",
     EnvelopeQueue.clear_dead_letters: "(self)",
     EnvelopeQueue.run: "(self, *, timeout=None, grace=1.0)",

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import (
     CapacityExceededError,
+    EnvelopeQueueError,
     InvalidEnvelopeError,
     QueueNotRunningError,
     QueueStateError,
     QueueTerminatedError,
 )
 from ..results import QueueState
-from . import waiting
+from . import telling, waiting
 from .book import Book
-from .effects import JUNK
+from .effects import JUNK, TOLD
 from .entries import ABSENT, DELAYED, READY, RUNNING, Entry, Record, key_of
 
 if TYPE_CHECKING:
@@ -47,19 +48,25 @@ class Admission(Book):
                 entries[envelope] = None  # before the append: between the two nothing can interrupt
                 self.ready.append(envelope)
                 return 1
+        elif self.times is not None:
+            return self.times.send_one(self, envelope)
         return None
 
     def send_many(self, envelopes: tuple[Envelope, ...]) -> int | None:
         """Take in a batch of plain new envelopes. None: use `send`."""
-        swift = self.swift
+        times = self.times
+        swift = self.swift if times is None else times.swift
         if swift and all([envelope._plain_for is swift for envelope in envelopes]):  # noqa: C419  a generator is slower
             fresh: dict[Hashable, Record] = dict.fromkeys(envelopes)
             entries = self.entries
             if entries.keys().isdisjoint(fresh) and len(entries) + len(fresh) <= self.room:
+                now = 0.0 if times is None else self.clock()
                 try:
                     self.ready.extend(fresh)
                 finally:  # an interrupt between the two must not part them
                     entries |= fresh
+                if times is not None:
+                    times.ready_at.update(dict.fromkeys(fresh, now))
                 self.coalesced += len(envelopes) - len(fresh)
                 return len(fresh)
         return None
@@ -73,23 +80,28 @@ class Admission(Book):
         context: Any = None,
     ) -> int:
         """Take in all of *envelopes* or none; how many became new entries. *due* None means at once."""
-        self.must_accept(len(envelopes))
+        self.must_accept(envelopes)
         if future is not None:
             self._must_be_one_off(envelopes[0])
         needed = self.count_new(envelopes)
         if not self.fits(needed):
-            self.refused += len(envelopes)
-            raise CapacityExceededError(int(self.room), len(self.entries), needed)
+            raise self._refusal(envelopes, CapacityExceededError(int(self.room), len(self.entries), needed))
         return self.admit_all(envelopes, due, starts, future, context)
 
-    def must_accept(self, count: int = 0) -> None:
+    def must_accept(self, envelopes: Sequence[Envelope]) -> None:
         """Raise unless the queue takes envelopes in."""
         if self.is_ending or self.state is QueueState.TERMINATED:
-            self.refused += count
-            raise QueueTerminatedError("the queue was terminated: make a new one")
+            raise self._refusal(envelopes, QueueTerminatedError("the queue was terminated: make a new one"))
         if self.state is not QueueState.INIT and self.state is not QueueState.RUNNING:
-            self.refused += count
-            raise QueueNotRunningError(f"the queue is {self.state.value}: start it before sending")
+            error = QueueNotRunningError(f"the queue is {self.state.value}: start it before sending")
+            raise self._refusal(envelopes, error)
+
+    def _refusal(self, envelopes: Sequence[Envelope], error: EnvelopeQueueError) -> EnvelopeQueueError:
+        """*error*, with which *envelopes* are not taken in."""
+        self.refused += len(envelopes)
+        if "refused" in self.told:
+            self.outbox += [(TOLD, "refused", envelope, error) for envelope in envelopes]
+        return error
 
     def _must_be_one_off(self, envelope: Envelope) -> None:
         entry = self.entries.get(key_of(envelope), ABSENT)
@@ -113,6 +125,9 @@ class Admission(Book):
     ) -> int:
         """Take in what was found to fit."""
         new = 0
+        is_seen = bool(self.told) or self.times is not None
+        if self.times is not None:
+            self.times.now = self.clock()
         for envelope in envelopes:
             planned, first_due = starts[envelope] if starts is not None and envelope in starts else (None, due)
             entry = self.entries.get(key_of(envelope), ABSENT)
@@ -122,6 +137,8 @@ class Admission(Book):
             else:
                 self.coalesced += 1
                 self._coalesce(envelope, entry, first_due, planned, future, context)
+            if is_seen:
+                telling.sent(self, envelope, is_new=entry is ABSENT)
         if self.joiners:
             self.rest()  # a periodic may have taken the place of the last one-off
         return new
@@ -183,6 +200,8 @@ class Admission(Book):
         due = AT_ONCE if due is None else due
         notes.again = due if notes.again is None else min(notes.again, due)
         notes.cancelled = False  # the last of send and cancel wins
+        if self.times is not None:
+            self.times.resent(key_of(envelope), is_ready=due is AT_ONCE)
         if is_first or self.is_replacing:
             if notes.next_envelope is not None:
                 self.outbox.append((JUNK, notes.next_envelope, notes.next_context))
@@ -225,7 +244,7 @@ class Admission(Book):
         self, envelopes: tuple[Envelope, ...], starts: Starts | None, context: Any, *, may_wait: bool
     ) -> waiting.Seat:
         """A seat in the row; taken already when there is room now, or nothing new in *envelopes*."""
-        self.must_accept(len(envelopes))
+        self.must_accept(envelopes)
         needed = self.count_new(envelopes)
         seat = waiting.Seat(envelopes, starts, context)
         if not needed or (not self.seats and self.fits(needed)):
@@ -233,14 +252,13 @@ class Admission(Book):
             seat.answer = self.admit_all(envelopes, None, starts, None, context)
             return seat
         if len({key_of(envelope) for envelope in envelopes}) > self.room:  # some may be in the queue, but not for long
-            self.refused += len(envelopes)
-            raise CapacityExceededError(int(self.room), len(self.entries), needed)
+            raise self._refusal(envelopes, CapacityExceededError(int(self.room), len(self.entries), needed))
         if not may_wait:
             raise QueueStateError(
                 "send_wait would have to wait inside a worker of its own queue, which could wait for itself: use send()"
             )
         self.seats.append(seat)
-        self.calm = False
+        self.ruffle()
         return seat
 
     def room_freed(self) -> None:

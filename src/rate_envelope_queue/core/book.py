@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..envelope import THREADS
 from ..limiters import TokenBucket
 from ..results import Outcome, QueueState, StopReport
+from . import telling
 from .delays import SMALL, Delays
 from .effects import ENDED, FORGET, JUNK, STATE, Effect
 from .entries import BLOCKED, DELAYED, READY, RUNNING, RUNS, Entry, Handle, Lanes, Notes, Record, envelope_of, key_of
@@ -25,6 +26,7 @@ from .lifecycle import TABLE
 if TYPE_CHECKING:
     from ..envelope import Envelope
     from .stopping import Ticket
+    from .times import Times
     from .waiting import Seat, Waiter
 
 
@@ -36,11 +38,12 @@ class Book:
 
     __slots__ = (
         "abandoned", "abandoned_ended", "active", "calm", "clock", "coalesced", "delays", "delivering",
-        "dropped", "entries", "ghosts", "heap", "is_busy", "is_capturing", "is_ending", "is_observed", "is_paused",
+        "dropped", "entries", "ghosts", "heap", "is_busy", "is_capturing", "is_ending", "is_paused",
         "is_replacing", "joiners", "last_report", "late", "limit", "outbox", "periodics", "plain_for",
-        "plain_succeeded", "rate", "ready", "refused", "reserved", "returned", "room",
+        "plain_succeeded", "rate", "ready", "refused", "reserved", "retried", "returned", "room",
         "runs_abandoned", "runs_cancelled", "runs_failed", "runs_stopped", "runs_succeeded",
         "scope", "seats", "skip", "skipped", "stale", "state", "stopped", "succeeded", "swift", "takable", "ticket",
+        "times", "told",
     )  # fmt: skip
 
     def __init__(
@@ -52,7 +55,6 @@ class Book:
         is_replacing: bool = False,
         plain_for: str = THREADS,
         rate: TokenBucket | None = None,
-        is_observed: bool = False,
         is_capturing: bool = False,
     ) -> None:
         self.clock = clock
@@ -60,7 +62,8 @@ class Book:
         self.limit = workers
         self.is_replacing = is_replacing
         self.rate = rate
-        self.is_observed = is_observed  # somebody listens to retries
+        self.told: frozenset[str] = frozenset()  # the events that somebody listens to
+        self.times: Times | None = None  # while somebody measures
         self.plain_for = plain_for  # the mark of envelopes that need no question here
         self.is_capturing = is_capturing  # every send brings its sender's context
         self.state = QueueState.INIT
@@ -100,7 +103,7 @@ class Book:
     def _set_counters(self) -> None:
         self.plain_succeeded = 0  # plain envelopes that ran once and succeeded
         self.succeeded = self.stopped = self.dropped = self.returned = self.abandoned = 0
-        self.coalesced = self.refused = self.late = self.abandoned_ended = 0
+        self.coalesced = self.refused = self.late = self.abandoned_ended = self.retried = 0
         self.runs_succeeded = self.runs_failed = self.runs_cancelled = self.runs_stopped = self.runs_abandoned = 0
 
     def refresh(self) -> None:
@@ -116,6 +119,14 @@ class Book:
         accepts = (state is QueueState.INIT or state is QueueState.RUNNING) and not self.is_ending
         self.swift = self.plain_for if accepts and not self.ghosts and not self.is_capturing else None
         self.calm = not (self.ghosts or self.seats or self.skip or self.rate is not None or self.active > self.limit)
+        if self.told or self.times is not None:
+            telling.slow_down(self)
+
+    def ruffle(self) -> None:
+        """Something has come that a plain success must ask about."""
+        self.calm = False
+        if self.times is not None:
+            self.times.is_calm = False
 
     def go(self, event: str) -> None:
         """Take the transition that the table of states has for *event*."""
@@ -125,8 +136,11 @@ class Book:
 
     # Into the ready queue and out of it
 
-    def _make_ready(self, entry: Entry) -> None:
-        """Let *entry* run next, behind what waits; behind an abandoned run of its key it is blocked."""
+    def _make_ready(self, entry: Entry, at: float | None = None) -> None:
+        """Let *entry* run next, behind what waits; behind an abandoned run of its key it is blocked.
+
+        It is ready since *at*, or since now.
+        """
         if self.ghosts and key_of(entry.envelope) in self.ghosts:
             entry.phase = BLOCKED
         else:
@@ -134,6 +148,8 @@ class Book:
                 self._open_lanes()
             entry.phase = READY
             self.ready.append(entry)
+        if self.times is not None:
+            self.times.readied(key_of(entry.envelope), at)
 
     def _open_lanes(self) -> None:
         """The first priority has come: drop the debris and sort by priority from now on."""
@@ -160,7 +176,7 @@ class Book:
             envelope = envelope_of(key, entry)
             self.skip[envelope] = self.skip.get(envelope, 0) + 1
             self.skipped += 1
-            self.calm = False
+            self.ruffle()
         elif entry.phase == READY:
             self.stale += 1
         elif entry.phase == DELAYED:
@@ -230,6 +246,8 @@ class Book:
         """The entry is no longer in the table: count its outcome and say what is to be done outside. Its envelope."""
         self._count_outcome(outcome)
         envelope = envelope_of(key, entry)
+        if self.told or self.times is not None:
+            telling.ended(self, key, envelope, outcome)
         if entry.__class__ is Entry:
             if envelope._policy.timetable is not None:
                 self.periodics -= 1

@@ -57,6 +57,17 @@ class Delays:
         self._trim()
         return due
 
+    def count_due(self, now: float, most: int) -> int:
+        """How many entries are due at *now*, counted up to *most*. Changes nothing."""
+        heap, count, pending = self.heap, 0, [0]
+        while pending and count < most:
+            at = pending.pop()
+            if at < len(heap) and heap[at][0] <= now:
+                _, seq, entry = heap[at]
+                count += entry.seq == seq and entry.phase == DELAYED
+                pending += (2 * at + 1, 2 * at + 2)
+        return count
+
     def _trim(self) -> None:
         heap = self.heap
         while heap and not (heap[0][2].seq == heap[0][1] and heap[0][2].phase == DELAYED):

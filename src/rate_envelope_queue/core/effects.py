@@ -11,7 +11,7 @@ from typing import Any
 DEAD = "dead"  # envelope, attempts, error, reason: write a dead letter
 ENDED = "ended"  # futures, outcome, error, value: resolve the futures
 FORGET = "forget"  # key: the backoff limiter may forget it
-RETRIED = "retried"  # envelope, attempt, after
+TOLD = "told"  # event, facts: somebody listens to it
 ABANDONED = "abandoned"  # envelope: a stop gave up on its run
 LOST = "lost"  # envelope: it was periodic, and was abandoned
 CANCEL = "cancel"  # scope: end the contexts of all runs under it

@@ -10,9 +10,11 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from ..results import Outcome
+from . import telling
 from .effects import DEAD
 from .entries import DELAYED, READY, Entry, Handle, Record, envelope_of, is_running
 from .entries import ENDED as OVER
+from .settle import dropped
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -30,7 +32,9 @@ def evict(machine: Machine, handle: Handle | None, error: BaseException, outcome
             machine.entries[key] = entry
         except Exception:  # another key that raises
             lost.append((key, entry))
-    _count_runs(machine, rows, sum(is_running(entry) for _, entry in lost), outcome)
+    if machine.times is not None:
+        machine.times.lose()
+    _count_runs(machine, rows, [row for row in lost if is_running(row[1])], handle, error, outcome)
     for key, entry in lost:
         _take_out(machine, key, entry)
         if outcome is Outcome.DROPPED:
@@ -41,14 +45,23 @@ def evict(machine: Machine, handle: Handle | None, error: BaseException, outcome
     machine.refresh()
 
 
-def _count_runs(machine: Machine, rows: dict[Hashable, Record], lost: int, outcome: Outcome) -> None:
-    """The runs that are lost have failed or were abandoned; one may have been counted as it was being settled."""
+def _count_runs(
+    machine: Machine,
+    rows: dict[Hashable, Record],
+    lost: list[tuple[Hashable, Record]],
+    handle: Handle | None,
+    error: BaseException,
+    outcome: Outcome,
+) -> None:
+    """The runs that are lost have failed or were abandoned. That of *handle* may have been counted already."""
     if machine.active < sum(map(is_running, rows.values())):
-        lost -= 1
+        lost = [(key, entry) for key, entry in lost if not (entry is handle or key is handle)]
     if outcome is Outcome.ABANDONED:
-        machine.runs_abandoned += lost
-    else:
-        machine.runs_failed += lost
+        machine.runs_abandoned += len(lost)
+        return
+    machine.runs_failed += len(lost)
+    for key, entry in lost:
+        telling.over(machine, key, entry, dropped(error))
 
 
 def _take_out(machine: Machine, key: Hashable, entry: Record) -> None:

@@ -12,11 +12,11 @@ from math import inf, nextafter
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueueStateError, QueueTerminatedError
-from ..results import EntryView, Outcome, QueueState, QueueStats, StopMode
-from . import eviction, reading, stopping, waiting
+from ..results import EntryView, Measured, Outcome, QueueState, QueueStats, StopMode
+from . import eviction, reading, stopping, telling, waiting
 from .admission import AT_ONCE, Admission
 from .book import NO_ENVELOPE
-from .effects import DEAD, FORGET, JUNK, RETRIED, Effect
+from .effects import DEAD, FORGET, JUNK, TOLD, Effect
 from .entries import ABSENT, BLOCKED, READY, RUNNING, RUNS, Entry, Handle, Record, envelope_of, is_running, key_of
 from .lifecycle import START
 from .settle import RUN_CANCELLED, RUN_FAILED, RUN_STOPPED, RUN_SUCCEEDED, SUCCESS, Verdict
@@ -51,6 +51,8 @@ class Machine(Admission):
                 self.active -= 1
             else:
                 self._settle(done, verdict, value)
+        elif self.times is not None:
+            return self.times.turn(self, done, verdict, value)
         elif done is not None:
             self._settle(done, verdict, value)
         handle = self._take()
@@ -70,7 +72,7 @@ class Machine(Admission):
         while takable and self.active < self.limit:
             if self.rate is not None and not self._may_start():
                 return None
-            now = 0.0 if self.reserved is None else self.clock()
+            now = 0.0 if self.reserved is None and self.times is None else self.clock()
             handle = takable.popleft()
             if self._start(handle):
                 if self.reserved is not None and self.rate is not None:
@@ -78,7 +80,9 @@ class Machine(Admission):
                     self.reserved = None
                 self.active += 1
                 if handle.__class__ is not Entry and self.entries[handle] is not RUNS:
-                    return self.entries[handle]
+                    handle = self.entries[handle]
+                if self.told or self.times is not None:
+                    telling.began(self, handle, now)
                 return handle
         return None
 
@@ -97,7 +101,7 @@ class Machine(Admission):
             return
         if self.delays.next_due <= now:
             for entry in self.delays.pop_due(now, BURST):
-                self._make_ready(entry)
+                self._make_ready(entry, entry.due)
 
     def _may_start(self) -> bool:
         """Whether the start rate lets the head run; a token is reserved only for a live one."""
@@ -146,6 +150,8 @@ class Machine(Admission):
         if self.active == self.limit:
             self.refresh()
         self._count_run(verdict)
+        if self.told or self.times is not None:
+            telling.over(self, key, entry, verdict)
         if entry is RUNS:
             if verdict.outcome is not None:
                 self._end(key, entry, verdict, verdict.outcome, value)
@@ -205,6 +211,8 @@ class Machine(Admission):
         goes_on = verdict.outcome is None
         same = entry.notes is not None and entry.notes.next_envelope in (None, entry.envelope)
         asked = self.take_resend(entry)
+        if self.times is not None:
+            self.times.goes_round(key_of(entry.envelope))
         entry.attempt = 1
         due = min(asked, self._due(verdict)) if goes_on else asked
         if same and verdict.planned is not None:  # a run that the stop cancelled leaves the grid as it was
@@ -213,15 +221,20 @@ class Machine(Admission):
 
     def _go_on(self, entry: Entry, verdict: Verdict) -> None:
         """The entry keeps its place in the book for another run."""
-        if verdict.run == RUN_FAILED and self.is_observed and verdict.planned is None:
-            self.outbox.append((RETRIED, entry.envelope, entry.attempt, verdict.after))
+        if verdict.run == RUN_FAILED and verdict.planned is None:
+            self.retried += 1
+            if "retried" in self.told:
+                self.outbox.append((TOLD, "retried", entry.envelope, entry.attempt, verdict.after))
         if verdict.resets:
             entry.attempt = 1
         elif verdict.run != RUN_CANCELLED:
             entry.attempt += 1
         if verdict.planned is not None:
             entry.noted().planned = verdict.planned
-        self._schedule(entry, self._due(verdict))
+        due = self._due(verdict)
+        if verdict.due is not None and self.times is not None:
+            self.times.planned(key_of(entry.envelope), due)
+        self._schedule(entry, due)
 
     def _due(self, verdict: Verdict) -> float:
         if verdict.due is not None:
@@ -332,6 +345,8 @@ class Machine(Admission):
             notes = self._note(key, entry).noted()
             notes.cancelled = True
             notes.again = None
+            if self.times is not None:
+                self.times.unsent(key)
             if notes.next_envelope is not None:
                 self.outbox.append((JUNK, notes.next_envelope, notes.next_context))
                 notes.next_envelope = notes.next_context = notes.next_planned = None
@@ -358,18 +373,7 @@ class Machine(Admission):
 
         False while the entry runs, or when the future was resolved already.
         """
-        entry = self.entries.get(key)
-        if not isinstance(entry, Entry) or entry.phase == RUNNING:
-            return False
-        notes = entry.notes
-        if notes is None or notes.futures is None or future not in notes.futures:
-            return False
-        notes.futures.remove(future)
-        if not notes.futures and not notes.is_pinned:
-            self._withdraw(key, entry)
-            self._trim()
-            self.rest()
-        return True
+        return waiting.detach(self, key, future)
 
     def is_running(self, key: Hashable) -> bool:
         """Whether the entry under *key* runs now."""
@@ -400,16 +404,7 @@ class Machine(Admission):
 
     def join(self, waiter: waiting.Waiter) -> bool:
         """True when there is nothing to wait for; else *waiter* is answered when there is not."""
-        self.joiners.append(waiter)
-        self.rest()
-        waits = self.active > 0 or self.one_offs() > 0  # else only for effects that are being delivered
-        if not waiter.is_done and waits and self.state not in (QueueState.RUNNING, QueueState.STOPPING):
-            self.joiners.remove(waiter)
-            left = self.one_offs()
-            raise QueueStateError(
-                f"the queue is {self.state.value} with {left} one-offs: start it, or join never returns"
-            )
-        return waiter.is_done
+        return waiting.join(self, waiter)
 
     def leave_join(self, waiter: waiting.Waiter) -> None:
         """The caller waits no longer."""
@@ -431,7 +426,15 @@ class Machine(Admission):
         self.delivering -= 1
         self.rest()
 
-    # Reading
+    # Watching and reading
+
+    def watch(self, told: frozenset[str], *, is_measured: bool) -> None:
+        """From now on tell of the events *told*, and measure times."""
+        telling.watch(self, told, is_measured=is_measured)
+
+    def measured(self) -> Measured | None:
+        """What was measured up to now."""
+        return telling.measured(self)
 
     def stats(self) -> QueueStats:
         """One consistent count."""

@@ -43,6 +43,7 @@ def stats(book: Book) -> QueueStats:
         late=book.late,
         workers=0 if book.limit == inf else int(book.limit),
         state=book.state,
+        retried=book.retried,
     )
 
 
@@ -84,8 +85,10 @@ def check(book: Book) -> None:
         _check_ready(book, phases[READY])
     stopped = book.state in (QueueState.STOPPED, QueueState.TERMINATED)
     assert not stopped or (book.active == 0 and (book.ticket is None or book.ticket.report is not None))
-    assert not (book.calm and (book.ghosts or book.seats or book.skip or book.active > book.limit))
-    assert not (book.swift and book.ghosts)
+    swift, is_calm = (book.swift, book.calm) if book.times is None else (book.times.swift, book.times.is_calm)
+    assert not (is_calm and (book.ghosts or book.seats or book.skip or book.active > book.limit))
+    assert not (swift and book.ghosts)
+    assert book.times is None or not (book.swift or book.calm)
 
 
 def _check_ready(book: Book, waiting: int) -> None:

@@ -233,6 +233,8 @@ def _abandon(machine: Machine, ticket: Ticket) -> None:
 
 def abandon(machine: Machine, ticket: Ticket, key: Hashable, entry: Record) -> None:
     """Give up on one run."""
+    if machine.times is not None:
+        machine.times.over(key)
     envelope = envelope_of(key, entry)
     ticket.abandoned.append(envelope)
     machine.outbox.append((ABANDONED, envelope))
@@ -256,5 +258,9 @@ def _succeed(machine: Machine, key: Hashable, abandoned: Entry) -> None:
     due = machine.take_resend(successor)
     successor.phase = BLOCKED
     machine.entries[key] = successor
+    if machine.times is not None:
+        machine.times.goes_round(key)
     if due > machine.clock():
         machine.delays.push(successor, due)
+    elif machine.times is not None:
+        machine.times.readied(key, None)

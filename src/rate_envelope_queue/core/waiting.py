@@ -1,4 +1,4 @@
-"""Those who wait: callers of join, and the seats of send_wait. Neither is looked at while the book is calm.
+"""Those who wait: callers of join, futures, the seats of send_wait. None is looked at while the book is calm.
 
 A waiter is answered once, in the very section in which what it waits for comes true; the driver is told by SIGNAL.
 The head seat never fits: whatever frees room or shortens the row seats at once.
@@ -6,15 +6,19 @@ The head seat never fits: whatever frees room or shortens the row seats at once.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import QueueNotRunningError, QueueStateError, QueueTerminatedError
+from ..results import QueueState
 from .effects import SIGNAL
+from .entries import RUNNING, Entry
 
 if TYPE_CHECKING:
     from ..envelope import Envelope
     from .admission import Admission
     from .book import Book
+    from .machine import Machine
 
 
 class Waiter:
@@ -86,6 +90,36 @@ def fail_seats(book: Book) -> None:
         if book.is_ending:
             error = QueueTerminatedError("the queue was terminated while the caller waited for room")
         answer(book, book.seats.popleft(), None, error)
+
+
+def join(machine: Machine, waiter: Waiter) -> bool:
+    """True when there is nothing to wait for; else *waiter* is answered when there is not."""
+    machine.joiners.append(waiter)
+    machine.rest()
+    left = machine.one_offs()
+    waits = machine.active > 0 or left > 0  # else only for effects that are being delivered
+    if not waiter.is_done and waits and machine.state not in (QueueState.RUNNING, QueueState.STOPPING):
+        machine.joiners.remove(waiter)
+        state = machine.state.value
+        raise QueueStateError(f"the queue is {state} with {left} one-offs: start it, or join never returns")
+    return waiter.is_done
+
+
+def detach(machine: Machine, key: Hashable, future: Any) -> bool:
+    """A future is cancelled: the entry loses it, and is withdrawn when nobody else asked for it.
+
+    False while the entry runs, or when the future was resolved already.
+    """
+    entry = machine.entries.get(key)
+    if not isinstance(entry, Entry) or entry.phase == RUNNING:
+        return False
+    notes = entry.notes
+    if notes is None or notes.futures is None or future not in notes.futures:
+        return False
+    notes.futures.remove(future)
+    if not notes.futures and not notes.is_pinned:
+        machine.cancel(key)
+    return True
 
 
 def satisfy_joins(book: Book) -> None:

@@ -38,7 +38,7 @@ class Delivery:
             effects.DEAD: self._bury,
             effects.ENDED: self._resolve,
             effects.FORGET: forget,
-            effects.RETRIED: reporter.retried,
+            effects.TOLD: reporter.tell,
             effects.ABANDONED: reporter.abandoned,
             effects.LOST: reporter.lost,
             effects.CANCEL: on_cancel,

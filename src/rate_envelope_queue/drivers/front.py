@@ -39,7 +39,7 @@ from .options import Options, refuse_coroutines
 from .plan import PlanBook
 from .reporting import Reporter
 from .rules import House, jittered
-from .section import Guarded
+from .watched import Observed
 
 if TYPE_CHECKING:
     from ..envelope import Handler
@@ -59,7 +59,7 @@ def _advice(value: object) -> str:
     return ""
 
 
-class QueueFront(Guarded):
+class QueueFront(Observed):
     """Everything of a queue that is a plain call in every flavour."""
 
     def __init__(self, options: Options) -> None:
@@ -67,7 +67,9 @@ class QueueFront(Guarded):
         self._options = options
         self._clock = options.clock
         self._clock_now = options.clock.now
-        self._reporter = Reporter(options.name, options.observers, self._on_interrupt())
+        self._reporter = Reporter(options.name, self._on_interrupt(), self._retire)
+        for observer in options.observers:
+            self._reporter.add(observer, self._reporter.methods_of(observer))
         self._types: dict[str, EnvelopeType[Any]] = {}
         self._house = House(
             self._clock_now, options.clock.wall_utc, options.backoff, self._reporter, self._randomness(),
@@ -75,7 +77,7 @@ class QueueFront(Guarded):
         )  # fmt: skip
         machine = Machine(
             self._clock_now, capacity=options.capacity, workers=options.workers, is_replacing=options.is_replacing,
-            rate=options.start_rate, is_observed=self._reporter.listens("retried"),
+            rate=options.start_rate,
             is_capturing=options.captures_context, plain_for=self._plain_for(),
         )  # fmt: skip
         delivery = Delivery(
@@ -84,6 +86,7 @@ class QueueFront(Guarded):
         )  # fmt: skip
         self._letters = delivery.letters
         super().__init__(machine, delivery, self._new_plans(options.stamps, options.hook_fraction, options.hook_floor))
+        self._watch()
         process.register(self)
 
     def _limiters(self) -> tuple[object, ...]:

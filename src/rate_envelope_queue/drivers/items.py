@@ -21,7 +21,7 @@ from ..text import bounded_repr
 from . import process
 from .clock import Clock, SystemClock
 from .plan import PlanBook
-from .section import Guarded
+from .watched import Measuring
 
 T = TypeVar("T", bound=Hashable)
 
@@ -65,7 +65,7 @@ class Row:
         self.stands = self.was_woken = False
 
 
-class ItemQueue(Guarded, Generic[T]):
+class ItemQueue(Measuring, Generic[T]):
     """What is the same for threads and asyncio: plain calls that never block, from any thread."""
 
     def __init__(self, name: str = "", *, limiter: RateLimiter | None = None, clock: Clock | None = None) -> None:
@@ -92,10 +92,11 @@ class ItemQueue(Guarded, Generic[T]):
 
         Never blocks. After a shutdown it does nothing. TypeError when *item* is not hashable.
         """
-        self._call(self._add, _key(item), item, None)
+        self._call(self._add, _key(item), item, None, is_retry=False)
 
-    def _add(self, key: Hashable, item: T, due: float | None) -> None:
+    def _add(self, key: Hashable, item: T, due: float | None, *, is_retry: bool) -> None:
         if not self._is_shutting_down:
+            self._machine.retried += is_retry
             self._machine.send((Envelope._of(_POLICY, item, None, key),), due)
 
     def add_after(self, item: T, delay: float | timedelta) -> None:
@@ -106,7 +107,7 @@ class ItemQueue(Guarded, Generic[T]):
         and what is still delayed then is dropped.
         """
         span = seconds(delay, "delay")
-        self._call(self._add, _key(item), item, self._now() + span if span > 0 else None)
+        self._call(self._add, _key(item), item, self._now() + span if span > 0 else None, is_retry=True)
 
     def add_rate_limited(self, item: T) -> None:
         """Have *item* handed out once the limiter says so.
@@ -121,7 +122,7 @@ class ItemQueue(Guarded, Generic[T]):
             span = seconds(self._limiter.when(item, now=self._now()), "the wait")
         except (TypeError, ValueError) as error:
             raise type(error)(f"the limiter {bounded_repr(self._limiter)} gave no wait: {error}") from error
-        self._call(self._add, key, item, self._now() + span if span > 0 else None)
+        self._call(self._add, key, item, self._now() + span if span > 0 else None, is_retry=True)
 
     def forget(self, item: T) -> None:
         """The limiter may forget *item*: it succeeded or was given up. Its consumer still calls `done`."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from ..core.settle import is_a
 from ..envelope import Envelope
-from ..events import OBSERVABLE, Abandoned, Dropped, Failed, HookFailed, Observer, Retried, StateChanged, Stuck
+from ..events import FACTS, OBSERVABLE, Observer
 from ..policy import is_coroutine, is_generator
 from ..results import DeadLetter, QueueState
 from ..text import bounded_repr, error_text, escaped, name_of, traceback_text
@@ -71,53 +71,100 @@ def _check_names(observer: object) -> None:
         if name.startswith("on_") and name not in known:
             from difflib import get_close_matches
 
-            near = get_close_matches(name, known, 1, 0.6 if isinstance(observer, Observer) else 0.85)
+            near = get_close_matches(name, known, 1, 0.75 if isinstance(observer, Observer) else 0.85)
             if near or isinstance(observer, Observer):
                 advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
                 raise TypeError(f"observers: {bounded_repr(observer)} has {name}, which is no event: {advice}")
 
 
+def _listens(observer: object) -> dict[str, Callable[[Any], object]]:
+    """The methods of *observer* by the events that they listen to; TypeError for one that cannot."""
+    _check_names(observer)
+    found: dict[str, Callable[[Any], object]] = {}
+    for event in OBSERVABLE:
+        method = getattr(observer, f"on_{event}", None)
+        if method is None or getattr(method, "is_unused", False) is True:  # a Mock has every attribute
+            continue
+        if not callable(method):
+            raise TypeError(f"observers: on_{event} of {bounded_repr(observer)} must be callable")
+        if is_coroutine(method) or is_generator(method):
+            raise TypeError(
+                f"observers: on_{event} of {bounded_repr(observer)} must be a plain method: nobody would await it"
+            )
+        found[event] = method
+    if not found and not isinstance(observer, Observer):
+        raise TypeError(
+            f"observers must have methods such as on_failed or on_stuck (see events.Observer), "
+            f"and {bounded_repr(observer)} has none"
+        )
+    return found
+
+
 class Reporter:
-    """The log and the observers of one queue."""
+    """The log and the observers of one queue. Who listens is changed under its lock; whoever tells needs none."""
+
+    methods_of = staticmethod(_listens)
 
     def __init__(
-        self, name: str, observers: Iterable[object], on_interrupt: Callable[[BaseException], None] | None
+        self,
+        name: str,
+        on_interrupt: Callable[[BaseException], None] | None,
+        on_retire: Callable[[str, Callable[..., object]], None],
     ) -> None:
         self.name = name
-        self._listeners: dict[str, list[Callable[[Any], object]]] = {}
+        self._observers: list[tuple[object, dict[str, Callable[[Any], object]]]] = []
+        self._listeners: dict[str, list[Callable[[Any], object]]] = {}  # the lists are replaced, never changed
         self._on_interrupt = on_interrupt  # where user code runs on a caller's behalf
-        for observer in observers:
-            self._add(observer)
+        self._on_retire = on_retire
 
-    def _add(self, observer: object) -> None:
-        _check_names(observer)
-        found = False
-        for event in OBSERVABLE:
-            method = getattr(observer, f"on_{event}", None)
-            if method is None or getattr(method, "is_unused", False) is True:  # a Mock has every attribute
-                continue
-            if not callable(method):
-                raise TypeError(f"observers: on_{event} of {bounded_repr(observer)} must be callable")
-            if is_coroutine(method) or is_generator(method):
-                raise TypeError(
-                    f"observers: on_{event} of {bounded_repr(observer)} must be a plain method: nobody would await it"
-                )
-            found = True
-            self._listeners.setdefault(event, []).append(method)
-        if not found and not isinstance(observer, Observer):
-            raise TypeError(
-                f"observers must have methods such as on_failed or on_stuck (see events.Observer), "
-                f"and {bounded_repr(observer)} has none"
-            )
+    # Who listens
 
-    def listens(self, event: str) -> bool:
-        """Whether anybody wants to hear of *event*."""
-        return bool(self._listeners.get(event))
+    def add(self, observer: object, methods: dict[str, Callable[[Any], object]]) -> bool:
+        """Tell *observer* by its *methods*. False when that is done already."""
+        if any(other is observer for other, _ in self._observers):
+            return False
+        self._observers = [*self._observers, (observer, methods)]
+        self._refresh()
+        return True
+
+    def remove(self, observer: object) -> bool:
+        """Tell *observer* nothing more. False when it was told nothing."""
+        left = [item for item in self._observers if item[0] is not observer]
+        was_there = len(left) < len(self._observers)
+        self._observers = left
+        self._refresh()
+        return was_there
+
+    def retire(self, event: str, method: Callable[..., object]) -> bool:
+        """Do not call *method* for *event* again. Which of several threads that found out was the first is all one."""
+        for _, methods in self._observers:
+            if methods.get(event) is method:
+                del methods[event]
+        self._refresh()
+        return True
+
+    def _refresh(self) -> None:
+        listeners: dict[str, list[Callable[[Any], object]]] = {}
+        for _, methods in self._observers:
+            for event, method in methods.items():
+                listeners.setdefault(event, []).append(method)
+        self._listeners = listeners
+
+    def listened_to(self) -> frozenset[str]:
+        """The events that anybody wants to hear of."""
+        return frozenset(self._listeners)
+
+    # Telling
+
+    def tell(self, event: str, *facts: Any) -> None:
+        """Tell those who listen to *event*, if anybody still does."""
+        if event in self._listeners:
+            self.emit(event, FACTS[event](self.name, *facts))
 
     def emit(self, event: str, fact: object) -> None:
         """Tell those who listen. Ctrl-C that comes meanwhile is raised once all were told."""
         interrupt: BaseException | None = None
-        for method in list(self._listeners.get(event, ())):
+        for method in self._listeners.get(event, ()):
             try:
                 method(fact)
             except BaseException as error:
@@ -125,8 +172,7 @@ class Reporter:
                     interrupt = error
                     continue
                 self._pass_on(error)
-                # by identity, and again and again: several threads may find out at once
-                self._listeners[event] = [other for other in self._listeners[event] if other is not method]
+                self._on_retire(event, method)
                 _write(logging.ERROR,
                     "queue %s: the observer %s failed at on_%s and is not called again: %s\n%s",
                     escaped(self.name), bounded_repr(getattr(method, "__self__", method)), event,
@@ -140,9 +186,10 @@ class Reporter:
             self._on_interrupt(error)
 
     def failed(self, envelope: Envelope, attempt: int, error: BaseException, *, is_retried: bool) -> None:
-        """A run failed: one event, one record. A run that will be tried again is news, not yet a warning."""
-        if "failed" in self._listeners:
-            self.emit("failed", Failed(self.name, envelope, attempt, error))
+        """A run failed: one record. A run that will be tried again is news, not yet a warning.
+
+        The event is the machine's, which knows whether the run counts: one that was abandoned does not.
+        """
         if envelope._policy.is_quiet:
             return
         level = logging.INFO if is_retried else logging.WARNING
@@ -155,8 +202,7 @@ class Reporter:
 
     def hook_failed(self, envelope: Envelope, attempt: int, error: BaseException, hook: str) -> None:
         """A hook, limiter or schedule raised; what it was asked for is decided without it."""
-        if "hook_failed" in self._listeners:
-            self.emit("hook_failed", HookFailed(self.name, envelope, attempt, error, hook))
+        self.tell("hook_failed", envelope, attempt, error, hook)
         if log.isEnabledFor(logging.WARNING):
             _write(logging.WARNING,
                 "queue %s: the %s of %s failed: %s\n%s", escaped(self.name), hook, label(envelope), error_text(error),
@@ -175,13 +221,9 @@ class Reporter:
             "envelope_error": error_text(error),
         }
 
-    def retried(self, envelope: Envelope, attempt: int, after: float) -> None:
-        """A failed one-off goes on."""
-        self.emit("retried", Retried(self.name, envelope, attempt, after))
-
     def dropped(self, letter: DeadLetter) -> None:
         """An entry went to the dead letters."""
-        self.emit("dropped", Dropped(self.name, letter))
+        self.tell("dropped", letter)
 
     def abandoned(self, envelope: Envelope) -> None:
         """A stop gave up on a run."""
@@ -191,7 +233,7 @@ class Reporter:
             escaped(self.name),
             label(envelope),
         )
-        self.emit("abandoned", Abandoned(self.name, envelope))
+        self.tell("abandoned", envelope)
 
     def lost(self, envelope: Envelope) -> None:
         """A periodic ended because its run was abandoned."""
@@ -206,13 +248,12 @@ class Reporter:
             "queue %s: run %d of %s is stuck, %.3f s past its deadline:\n%s",
             escaped(self.name), attempt, label(envelope), overdue, stack,
         )  # fmt: skip
-        self.emit("stuck", Stuck(self.name, envelope, attempt, overdue, stack))
+        self.tell("stuck", envelope, attempt, overdue, stack)
 
     def state_changed(self, old: QueueState, new: QueueState) -> None:
         """The queue went from one state to another."""
         _write(logging.DEBUG, "queue %s: %s -> %s", escaped(self.name), old.value, new.value)
-        if "state_changed" in self._listeners:
-            self.emit("state_changed", StateChanged(self.name, old, new))
+        self.tell("state_changed", old, new)
 
     def callback_failed(self, what: str, error: BaseException) -> None:
         """Something that was called back raised."""
