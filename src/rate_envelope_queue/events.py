@@ -11,7 +11,8 @@ one `ended` for each outcome. Runs: `started`, and for each that is over one of 
 
 In order are the events that one thread makes. A run's are all made by its worker: `started` before the handler is
 called; when it is over `succeeded` (or `failed` ...), `late`, `retried` or `dropped`, `ended`. A `send` tells of
-`accepted` before it returns, and another thread may tell of `started` before that.
+`accepted` before it returns, and another thread may tell of `started` before that; so may the worker of a retry, before
+the one of the run before it has told of `failed`.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rate_envelope_queue import RetryEnvelope
+
 if TYPE_CHECKING:
     from .aio_torture import Phase
 
@@ -69,6 +71,12 @@ async def catching(phase: Phase, awaited: Awaitable[Any]) -> bool:
 
 @kind()
 async def returns_at_once(phase: Phase) -> None: ...
+
+
+@kind()
+async def comes_back(phase: Phase) -> None:
+    if phase.ctx.attempt == 1:
+        raise RetryEnvelope
 
 
 @kind()

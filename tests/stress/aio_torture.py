@@ -32,6 +32,7 @@ from rate_envelope_queue import (
     QueueState,
     StopMode,
     retry_now,
+    retry_with_backoff,
 )
 
 from .aio_kinds import HOOKS, KINDS, Kind, spin
@@ -41,7 +42,9 @@ BUDGET = 0.004  # seconds for a hook
 DEADLINES = (None, 0.0008, 0.0015, 0.0025)
 JITTER = 0.0003
 GRACE = 5.0  # more than anything here goes on for
-LOOKS_OUT, SLOW = (each for each in KINDS if each.name in ("looks_out_for_a_stop", "plain_is_slow"))
+COMES_BACK, LOOKS_OUT, SLOW = (
+    each for each in KINDS if each.name in ("comes_back", "looks_out_for_a_stop", "plain_is_slow")
+)
 PLAIN_KINDS = [each for each in KINDS if each.is_plain]
 COROUTINE_KINDS = [each for each in KINDS if not each.is_plain]
 
@@ -181,6 +184,7 @@ class World:
             hook_timeout_floor=BUDGET,
             capture_context=self.random.random() < 0.3,
             observers=(self,),
+            backoff=self,
             dead_letter_limit=0,
         )
 
@@ -204,9 +208,21 @@ class World:
     def on_dropped(self, event: Any) -> None:
         self._strike_from_within()
 
-    def _strike_from_within(self) -> None:
-        """An observer cancels the task that tells it: between two phases, so that none may notice."""
-        if self.random.random() < 0.2:
+    def when(self, item: Any, *, now: float) -> float:
+        """As a backoff limiter: it is asked when the last phase is over."""
+        self._strike_from_within()
+        return 0.0
+
+    def forget(self, item: Any) -> None:
+        """After a success nobody is told of anything: only the worker itself can notice."""
+        self._strike_from_within(0.8)
+
+    def num_requeues(self, item: Any) -> int:
+        raise AssertionError("the queue does not ask")
+
+    def _strike_from_within(self, share: float = 0.2) -> None:
+        """An observer or limiter cancels the task that tells it: between two phases, so that none may notice."""
+        if self.random.random() < share:
             task = asyncio.current_task()
             assert task is not None
             task.cancel()
@@ -264,7 +280,8 @@ class World:
                 raise
             finally:
                 self.leave(phase, raised)
-            return retry_now() if name == "failure" and ctx.attempt < 3 and phase.run.number % 2 else None
+            again = retry_now() if phase.run.number % 4 == 1 else retry_with_backoff()
+            return again if name == "failure" and ctx.attempt < 3 and phase.run.number % 2 else None
 
         return call
 
@@ -330,6 +347,8 @@ class World:
         """A few nasty envelopes, each followed by a probe."""
         for _ in range(self.random.randrange(1, 4)):
             self.send_one(self.random.choice(PLAIN_KINDS if self.random.random() < 0.1 else COROUTINE_KINDS))
+        if self.random.random() < 0.2:
+            self.send_one(COMES_BACK)
 
     def send_one(self, kind: Kind) -> None:
         """An envelope of that kind, and a probe behind it."""
