@@ -44,7 +44,9 @@ def _import(name: str) -> Any:
     except (Exception, SystemExit) as error:
         missing = (isinstance(error, ModuleNotFoundError) and error.name) or ""
         if missing and (name == missing or name.startswith(f"{missing}.")):
-            raise UsageFault(f"there is no module {escaped(name, 100)!r} in {escaped(here, 200)}, nor installed") from None
+            raise UsageFault(
+                f"there is no module {escaped(name, 100)!r} in {escaped(here, 200)}, nor installed"
+            ) from None
         _show(error)
         raise UsageFault(f"{escaped(name, 100)} cannot be imported: {error_text(error, 500)}") from None
 

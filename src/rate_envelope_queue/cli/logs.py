@@ -11,7 +11,7 @@ import logging
 import math
 import sys
 from datetime import UTC, datetime
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 from ..text import bounded_repr, error_text, escaped
 
@@ -75,20 +75,24 @@ def plain(value: object) -> str | int | float | bool | None:
     return bounded_repr(value, LONGEST_FIELD)
 
 
-class Stderr(logging.StreamHandler[TextIO]):
+class Stderr(logging.Handler):
     """Writes to what `sys.stderr` is at the moment: a progress bar puts itself in its place."""
 
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        try:
+            say(self.format(record))
+        except Exception:  # as every handler of logging does
+            self.handleError(record)
 
-    @property
-    def stream(self) -> TextIO:
-        """Where it goes."""
-        return sys.stderr
 
-    @stream.setter
-    def stream(self, value: TextIO) -> None:
-        """It goes nowhere else."""
+def say(text: str) -> None:
+    """Write a line in one piece, since other threads write too. When nobody reads it, the work goes on."""
+    try:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+    except OSError:
+        pass
 
 
 class Voice:
@@ -102,11 +106,7 @@ class Voice:
         if self.is_json:
             known = {"name": f"{__package__}", "levelno": logging.INFO, "levelname": "INFO"}
             text = JsonFormat().format(logging.makeLogRecord({**known, "msg": text, **fields}))
-        try:
-            sys.stderr.write(f"{text}\n")  # in one piece: other threads write too
-            sys.stderr.flush()
-        except OSError:  # nobody reads it; the work goes on
-            pass
+        say(text)
 
 
 def configure(level: str, log_format: LogFormat) -> Voice:

@@ -12,6 +12,7 @@ import click
 PREFIX = "RATE_ENVELOPE_QUEUE_"
 HOST_PORT = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:\[\]\s]*):)?(?P<port>\d{1,5})")
 LOOPBACK = "127.0.0.1"
+LARGEST = 1e9
 
 OK = 0
 FAILED = 1  # what the command was to do failed in part: `run` gave up on work, `map` has dead lines
@@ -62,21 +63,37 @@ class Seconds(ParamType):
 
     name = "seconds"
 
-    def __init__(self, *, least: float = 0.0, is_above: bool = False, may_be_none: bool = False) -> None:
-        self.least, self.is_above, self.may_be_none = least, is_above, may_be_none
+    def __init__(self, *, is_above: bool = False, may_be_none: bool = False) -> None:
+        self.is_above, self.may_be_none = is_above, may_be_none
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
         """*value* as seconds."""
         if self.may_be_none and isinstance(value, str) and value.strip().lower() == "none":
             return None
-        try:
-            number = float(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a number of seconds", param, ctx)
-        bound = f"more than {self.least:g}" if self.is_above else f"{self.least:g} or more"
-        if not math.isfinite(number) or number < self.least or (self.is_above and number == self.least):
-            self.fail(f"{value!r} must be {bound} seconds", param, ctx)
-        return number
+        return number_of(self, value, self.is_above, param, ctx)
+
+
+class Rate(ParamType):
+    """A finite number above 0."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """*value* as a number."""
+        return number_of(self, value, True, param, ctx)
+
+
+def number_of(
+    kind: ParamType, value: Any, is_above: bool, param: click.Parameter | None, ctx: click.Context | None
+) -> float:
+    """*value* as a finite number, 0 or more, or above 0; else *kind* fails."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= LARGEST or (is_above and not number):
+        kind.fail(f"{value!r} is no number {'above 0' if is_above else 'from 0 on'}", param, ctx)
+    return number
 
 
 class HostPort(ParamType):

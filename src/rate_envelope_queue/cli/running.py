@@ -17,7 +17,7 @@ from . import extras
 from .hosts import GRACE, SLACK, AnyQueue, Host, Loop, has_stopped, host_of, start_all
 from .loading import load
 from .logs import LogFormat, Voice, configure
-from .options import FAILED, Command, LOOPBACK, OK, PREFIX, HostPort, Seconds, UsageFault, option, with_value
+from .options import FAILED, LOOPBACK, OK, PREFIX, Command, HostPort, Seconds, UsageFault, option, with_value
 from .reloading import is_child, reload_forever
 from .signals import Inbox, Note, leave_soon, listening
 from .summary import Ending, ending_of, tell

@@ -41,6 +41,13 @@ class Inbox:
         except Empty:
             return None
 
+    def get_now(self) -> Any:
+        """The next note, or None when there is none."""
+        try:
+            return self._notes.get_nowait()
+        except Empty:
+            return None
+
     def put_later(self, note: object, seconds: float) -> None:
         """Add a note in *seconds*."""
         timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), self.put, [note])
