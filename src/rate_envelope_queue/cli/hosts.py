@@ -11,6 +11,7 @@ import threading
 from collections.abc import Coroutine
 from concurrent.futures import wait
 from contextlib import suppress
+from signal import Signals
 from typing import Any, Protocol, TypeVar
 
 from .. import AsyncEnvelopeQueue, EnvelopeQueue, QueueState, StopReport
@@ -158,3 +159,11 @@ def start_all(hosts: list[Host]) -> None:
                 other.begin_stop(0.0)
             raise UsageFault(f"{bounded_repr(host.queue)} cannot be started: {error_text(error, 300)}") from None
         started.append(host)
+
+
+def announced(note: Signals, limit: float | None, signals: int) -> str:
+    """What is said when the signal *note* has come, the *signals*-th."""
+    if signals > 1:
+        return f"{note.name}: what still runs is cancelled, and given up on after {GRACE:g} s"
+    bound = "" if limit is None else f", for at most {limit:g} s"
+    return f"{note.name}: stopping{bound}; once more to cancel what runs"

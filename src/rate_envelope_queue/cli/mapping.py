@@ -115,14 +115,15 @@ def command(**options: Any) -> int:
         delimiter = DELIMITERS[settings.input]
         reader = stack.enter_context(_opened(settings, delimiter))
         dead, left = _outlets(settings, delimiter, voice, stack)
-        run = MapRun(settings, function, reader, inbox, is_ascii=os.isatty(results_fd))
+        run = MapRun(settings, function, reader, inbox, voice, is_ascii=os.isatty(results_fd))
         progress, results = _shown(results_fd, reader, run, voice)
         tally = run.run(results, dead, left, progress)
         tell(voice, tally)
         code = code_of(tally)
         if tally.running:
             leave_soon(code)
-        run.close()
+        else:
+            run.close()
     return code
 
 

@@ -12,9 +12,10 @@ from .. import AsyncEnvelopeQueue, EnvelopeQueue, QueueStateError
 from ..text import error_text
 from ..workqueue import ExponentialBackoff
 from .calling import Deaths, Encoder, envelope_type, handler, is_coroutine_function
-from .hosts import GRACE, SLACK, AnyQueue, Host, Loop, has_stopped, host_of
+from .hosts import GRACE, SLACK, AnyQueue, Host, Loop, announced, has_stopped, host_of
 from .ledger import End, Ledger
 from .lines import Line, LineReader
+from .logs import Voice
 from .outlets import DeadLetters, Left, ShownDead
 from .progress import Progress
 from .signals import Inbox, Note
@@ -31,8 +32,10 @@ WORKERS, COROUTINES = 4, 100
 class MapRun:
     """The queue of one run, and what it is fed with."""
 
-    def __init__(self, settings: Settings, function: Any, reader: LineReader, inbox: Inbox, *, is_ascii: bool) -> None:
-        self._settings, self._reader, self._inbox = settings, reader, inbox
+    def __init__(
+        self, settings: Settings, function: Any, reader: LineReader, inbox: Inbox, voice: Voice, *, is_ascii: bool
+    ) -> None:
+        self._settings, self._reader, self._inbox, self._voice = settings, reader, inbox, voice
         self._ledger = Ledger(settings.capacity)
         self._loop = Loop()
         self._queue = self._new_queue(function)
@@ -129,8 +132,10 @@ class MapRun:
                 self._stop(self._settings.shutdown_timeout)
             elif isinstance(note, Signals):
                 signals += 1
-                tally.fault = f"by {note.name}"
-                self._stop(self._settings.shutdown_timeout if signals == 1 else 0.0)
+                tally.fault = note.name
+                limit = self._settings.shutdown_timeout if signals == 1 else 0.0
+                self._voice.say(announced(note, limit, signals))
+                self._stop(limit)
                 progress.note("draining" if signals == 1 else "cancelling")
 
     def _stop(self, limit: float | None) -> None:
@@ -154,7 +159,7 @@ class MapRun:
             try:
                 left.write(lines, self._rest())
             except OSError as error:
-                tally.fault = f"{tally.fault or 'at the end'}; left lines cannot be written: {error_text(error, 300)}"
+                tally.fault = f"{tally.fault or 'its end'}; left lines cannot be written: {error_text(error, 300)}"
             tally.left = max(len(lines), left.count)
         if not self._reader.is_exhausted:
             tally.unread_from = self._reader.count + tally.left - len(lines) + 1

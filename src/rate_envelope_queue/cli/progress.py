@@ -48,17 +48,17 @@ class Bar:
 
     def __init__(self, size: int | None, now: Callable[[], float]) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
         self._now = now
         self._console = Console(file=sys.stderr)
-        columns = [TextColumn("{task.description}", markup=False), BarColumn(bar_width=None)]
+        columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False), BarColumn(bar_width=None)]
         if size is not None:
-            columns.append(TaskProgressColumn(markup=False))
+            columns.append(TextColumn("{task.percentage:>3.0f}%", markup=False))
         columns += [TextColumn("{task.fields[lines]}", markup=False), TimeElapsedColumn()]
         if size is not None:
-            columns += [TextColumn("left", markup=False), TimeRemainingColumn()]
+            columns += [TimeRemainingColumn(), TextColumn("left", markup=False)]
         self._bar = RichProgress(*columns, console=self._console, transient=True, expand=True)
         self._task = self._bar.add_task("map", total=size, lines="no line yet")
         self._samples: deque[tuple[float, int]] = deque([(now(), 0)])

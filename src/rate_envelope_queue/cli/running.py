@@ -14,7 +14,7 @@ import click
 from .. import AsyncEnvelopeQueue, EnvelopeQueue
 from ..text import bounded_repr, escaped
 from . import extras
-from .hosts import GRACE, SLACK, AnyQueue, Host, Loop, has_stopped, host_of, start_all
+from .hosts import GRACE, SLACK, AnyQueue, Host, Loop, announced, has_stopped, host_of, start_all
 from .loading import load
 from .logs import LogFormat, Voice, configure
 from .options import FAILED, LOOPBACK, OK, PREFIX, Command, HostPort, Seconds, UsageFault, option, with_value
@@ -145,15 +145,8 @@ def supervise(hosts: Sequence[Host], inbox: Inbox, timeout: float | None, voice:
         if isinstance(note, Signals):
             signals += 1
             limit = timeout if signals == 1 else 0.0
-            voice.say(_announced(note, limit, signals))
+            voice.say(announced(note, limit, signals))
             if limit is not None:
                 inbox.put_later(Note.LATE, limit + GRACE + SLACK)
             for host in hosts:
                 host.begin_stop(limit)
-
-
-def _announced(note: Signals, limit: float | None, signals: int) -> str:
-    if signals > 1:
-        return f"{note.name}: what still runs is cancelled, and given up on after {GRACE:g} s"
-    bound = "" if limit is None else f", for at most {limit:g} s"
-    return f"{note.name}: stopping{bound}; once more to cancel what runs"

@@ -54,7 +54,7 @@ def _lines(tally: Tally) -> list[str]:
     rate = f", {ended / tally.seconds:,.0f} lines/s" if tally.seconds > 0.1 else ""
     lines = [f"{tally.done:,} done, {tally.dead:,} dead, {tally.left:,} left, in {tally.seconds:,.1f} s{rate}"]
     if tally.fault is not None:
-        lines.append(f"  stopped: {escaped(tally.fault, 500)}")
+        lines.append(f"  stopped by {escaped(tally.fault, 500)}")
     if tally.faults:
         lines.append(f"  {tally.faults:,} of those done have a result that is not JSON; their records say why")
     if tally.late:

@@ -141,13 +141,13 @@ def shown(queues: Sequence[QueueState], rows: int) -> RenderableType:
 
 def _head(queue: QueueState) -> Text:
     stats = queue.stats
-    capacity = "no limit" if queue.capacity is None else f"{queue.capacity:,.0f}"
+    limit = "" if queue.capacity is None else f" of {queue.capacity:,.0f}"
     return Text.assemble(
         (queue.name, "bold"),
         "  ",
         (queue.state, STATES.get(queue.state, "")),
         f"  {stats.get('running', 0):,.0f} of {stats.get('workers', 0):,.0f} workers busy",
-        f"  {stats.get('occupancy', 0):,.0f} entries (capacity {capacity})",
+        f"  {stats.get('occupancy', 0):,.0f}{limit} entries",
         "".join(f"  {rate:,.1f} {name}/s" for name, rate in queue.rates.items() if name in ("started", "failed")),
         (f"  {queue.error}", "red"),
     )
@@ -174,5 +174,5 @@ def _lists(queue: QueueState, rows: int) -> Table:
 
 def _add_rows(table: Table, title: str, rows: Sequence[Row], count: int) -> None:
     for number, row in enumerate(rows):
-        what = Text(f"{title} {count:,}" if title == "dead letters" else title, style="bold") if number == 0 else Text()
+        what = Text(f"{title} {count:,}", style="bold") if number == 0 else Text()
         table.add_row(what, Text(row.type or "?"), Text(row.id), Text("  ".join(row.words)))
