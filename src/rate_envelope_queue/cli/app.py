@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import sys
 from importlib import import_module
 
 import click
 
-from .options import BROKEN_PIPE, INTERRUPTED, PREFIX
+from .options import INTERRUPTED, PREFIX
 
 COMMANDS = {"run": "running", "map": "mapping", "top": "top"}  # imported when they are asked for
 
@@ -47,9 +44,4 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except OSError as error:
-        if error.errno != errno.EPIPE:
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails once more
-        return BROKEN_PIPE
     return answer if isinstance(answer, int) else 0

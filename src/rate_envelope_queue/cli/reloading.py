@@ -26,7 +26,7 @@ Times = dict[str, tuple[int, int]]
 
 
 def is_child() -> bool:
-    """Whether this process is one that `--reload` has started. Processes that it starts are not."""
+    """Whether this process is one that `--reload` has started. It hears SIGTERM alone, and those that it starts both."""
     if os.environ.pop(CHILD, None) is None:
         return False
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -82,22 +82,24 @@ class RunCommand(Command):
 def command(**options: Any) -> int:
     """Run queues."""
     settings = Settings(**options)
-    if is_child() or not settings.reload:
-        return run(settings, configure(settings.log_level, settings.log_format))
+    is_reloaded = is_child()
+    if is_reloaded or not settings.reload:
+        signals = (Signals.SIGTERM,) if is_reloaded else (Signals.SIGINT, Signals.SIGTERM)
+        return run(settings, configure(settings.log_level, settings.log_format), signals)
     limit = settings.shutdown_timeout
     patience = None if limit is None else limit + GRACE + 2 * SLACK
     return reload_forever(sys.argv[1:], patience, Voice(settings.log_format))
 
 
-def run(settings: Settings, voice: Voice) -> int:
-    """Serve until told to stop; the exit code."""
+def run(settings: Settings, voice: Voice, signals: Sequence[Signals]) -> int:
+    """Serve until told to stop by *signals*; the exit code."""
     queues = [_queue_of(load(target, "a queue"), target) for target in dict.fromkeys(settings.targets)]
     loop = Loop()
     hosts = [host_of(queue, loop) for queue in dict.fromkeys(queues)]
     if settings.workers is not None:
         for host in hosts:
             host.queue.resize(settings.workers)
-    with listening() as inbox:
+    with listening(signals) as inbox:
         endings = _serve(hosts, settings, voice, inbox)
         for ending in endings:
             tell(voice, ending)

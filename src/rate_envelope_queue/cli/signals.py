@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from queue import Empty, SimpleQueue
@@ -62,12 +62,12 @@ class Inbox:
 
 
 @contextmanager
-def listening() -> Iterator[Inbox]:
-    """While inside, SIGINT and SIGTERM are notes in the inbox. Needs the main thread."""
+def listening(signals: Iterable[signal.Signals] = (signal.SIGINT, signal.SIGTERM)) -> Iterator[Inbox]:
+    """While inside, *signals* are notes in the inbox. Needs the main thread."""
     inbox = Inbox()
     previous: dict[signal.Signals, Any] = {}
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signals:
             previous[number] = signal.signal(number, lambda received, frame: inbox.put(signal.Signals(received)))
         yield inbox
     finally:
