@@ -26,7 +26,7 @@ Times = dict[str, tuple[int, int]]
 
 
 def is_child() -> bool:
-    """Whether this process is one that `--reload` has started. It hears SIGTERM alone, and those that it starts both."""
+    """Whether `--reload` has started this process. It hears SIGTERM alone; those that it starts hear both."""
     if os.environ.pop(CHILD, None) is None:
         return False
     signal.signal(signal.SIGINT, signal.SIG_IGN)
