@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import signal
 import subprocess
 import sys
+import termios
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 PATIENCE = 60.0
@@ -116,12 +118,11 @@ def cli(
     stdin: int | IO[bytes] | None = subprocess.DEVNULL,
     stdout: int | IO[bytes] = subprocess.PIPE,
     command: Sequence[str] = COMMAND,
-    before: Callable[[], Any] | None = None,
 ) -> Iterator[Cli]:
     """The command line with *arguments*, started in *cwd*; killed when it has not ended by itself."""
     process = subprocess.Popen(
         [*command, *arguments], cwd=cwd, env=environment(env or {}), stdin=stdin, stdout=stdout,
-        stderr=subprocess.PIPE, preexec_fn=before,
+        stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stderr is not None
     with process:
@@ -140,6 +141,12 @@ def cli(
             run.out.end()
 
 
+def _take_terminal() -> None:
+    """Standard input becomes the terminal that Ctrl-C is typed at."""
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 @contextmanager
 def cli_on_terminal(
     *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, stdout: int | None = None
@@ -148,7 +155,7 @@ def cli_on_terminal(
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [*COMMAND, *arguments], cwd=cwd, env=environment(env or {}), stdin=slave, stderr=slave,
-        stdout=slave if stdout is None else stdout, start_new_session=True,
+        stdout=slave if stdout is None else stdout, preexec_fn=_take_terminal,
     )  # fmt: skip
     os.close(slave)
     try:

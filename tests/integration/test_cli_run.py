@@ -506,10 +506,10 @@ def test_reload(app: Path) -> None:
 def test_ctrl_c_while_reloading(app: Path) -> None:
     """A terminal sends it to both processes: it counts once, and work is drained, not cancelled."""
     add(app, 'queue.send(polite.envelope("one"))')
-    with cli_on_terminal("run", "app:queue", "--reload", cwd=app) as (run, _):
+    with cli_on_terminal("run", "app:queue", "--reload", cwd=app) as (run, terminal):
         run.out.wait_for("began one")
         run.process.send_signal(signal.SIGSTOP)  # the child has its signal first
-        os.killpg(run.process.pid, signal.SIGINT)
+        os.write(terminal, b"\x03")
         run.process.send_signal(signal.SIGCONT)
         assert run.wait() == 0
     assert "ended one" in run.out.text

@@ -9,7 +9,7 @@ import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from ..text import bounded_repr, error_text, escaped
 from .options import PREFIX, UsageFault
@@ -60,11 +60,7 @@ class Source:
     """The dashboard at *url*, as it is printed by `run`: with `#token=...`, or without it and with *token*."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageFault(
-                f"{escaped(url.partition('#')[0], 200)!r} is not the address of a dashboard: http://HOST:PORT"
-            )
+        parts = _parts_of(url)
         self.address = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         token = parse_qs(parts.fragment).get("token", [token])[0]
         if token is not None and not (token.isascii() and token.isprintable()):
@@ -96,6 +92,16 @@ class Source:
             return queues_of(json.loads(body))
         except (ValueError, RecursionError):
             raise SourceError("its answer is not the state of a dashboard") from None
+
+
+def _parts_of(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:  # brackets, or a port that is none
+        pass
+    raise UsageFault(f"{escaped(url.partition('#')[0], 200)!r} is not the address of a dashboard: http://HOST:PORT")
 
 
 def _refusal(code: int) -> str:
