@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
+from .. import AsyncEnvelopeQueue
 from ..text import error_text
-from .hosts import AnyQueue
+from .hosts import AnyQueue, Loop
 from .logs import Voice
 from .options import PREFIX, UsageFault
 
@@ -55,9 +56,13 @@ def metrics(queues: Sequence[AnyQueue], host: str, port: int | None, voice: Voic
 
 @contextmanager
 def dashboard(
-    queues: Sequence[AnyQueue], address: tuple[str, int] | None, token: str | None, voice: Voice, *, may_act: bool
-) -> Iterator[None]:
-    """While inside, serve the dashboard of *queues*; without an address, nothing."""
+    queues: Sequence[AnyQueue], loop: Loop, address: tuple[str, int] | None, token: str | None, voice: Voice,
+    *, may_act: bool,
+) -> Iterator[None]:  # fmt: skip
+    """While inside, serve the dashboard of *queues*; without an address, nothing.
+
+    It is begun on *loop* when one of them is for asyncio: there it may start and stop that one.
+    """
     if address is None:
         yield
         return
@@ -65,7 +70,8 @@ def dashboard(
     host, port = address
     serving = serve(*queues, host=host, port=port, token=token, allow_actions=may_act)
     try:
-        served = serving.__enter__()
+        is_async = any(isinstance(queue, AsyncEnvelopeQueue) for queue in queues)
+        served = loop.begin(_entered(serving)).result() if is_async else serving.__enter__()
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageFault(f"--dashboard: {url_of(host, port)} cannot be served: {error_text(error, 300)}") from None
     try:
@@ -73,6 +79,10 @@ def dashboard(
         yield
     finally:
         serving.__exit__(None, None, None)
+
+
+async def _entered(serving: Any) -> Any:
+    return serving.__enter__()
 
 
 def _shown(url: str, voice: Voice) -> str:

@@ -100,7 +100,7 @@ def run(settings: Settings, voice: Voice, signals: Sequence[Signals]) -> int:
         for host in hosts:
             host.queue.resize(settings.workers)
     with listening(signals) as inbox:
-        endings = _serve(hosts, settings, voice, inbox)
+        endings = _serve(hosts, loop, settings, voice, inbox)
         for ending in endings:
             tell(voice, ending)
         code = FAILED if any(ending.abandoned or not ending.has_stopped for ending in endings) else OK
@@ -121,12 +121,14 @@ def _queue_of(found: Any, target: str) -> AnyQueue:
     raise UsageFault(f"{escaped(target, 200)} is no EnvelopeQueue but {bounded_repr(found)}{advice}")
 
 
-def _serve(hosts: Sequence[Host], settings: Settings, voice: Voice, inbox: Inbox) -> list[Ending]:
+def _serve(hosts: Sequence[Host], loop: Loop, settings: Settings, voice: Voice, inbox: Inbox) -> list[Ending]:
     queues = [host.queue for host in hosts]
     with ExitStack() as stack:
         stack.enter_context(extras.metrics(queues, settings.metrics_host, settings.metrics_port, voice))
         stack.enter_context(
-            extras.dashboard(queues, settings.dashboard, settings.token, voice, may_act=settings.dashboard_actions)
+            extras.dashboard(
+                queues, loop, settings.dashboard, settings.token, voice, may_act=settings.dashboard_actions
+            )
         )
         start_all(list(hosts))
         for queue in queues:

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .options import FAILED, OK, PREFIX, Command, Seconds, option
-from .source import QueueState, Row, Source, SourceError
+from .source import MOST_ROWS, QueueState, Row, Source, SourceError
 
 HELP = f"""\
 Watch the queues of a process whose dashboard is at URL, as `run --dashboard` prints it.
@@ -123,8 +123,16 @@ def screen(address: str, queues: Sequence[QueueState], trouble: str, height: int
     head = Text.assemble((address, "bold"), "   q ends it")
     if trouble:
         head.append(f"\n{trouble}", style="red")
-    lines = height - 3 - 5 * len(queues)
-    return Group(head, Text(), shown(queues, rows=max(1, lines // max(1, 3 * len(queues)))))
+    return Group(head, Text(), shown(queues, rows=_fitting(queues, height - 2 - bool(trouble))))
+
+
+def _fitting(queues: Sequence[QueueState], height: int) -> int:
+    """The most rows of each list with which all of it has room."""
+    lists = [found for queue in queues for found in (queue.running, queue.due, queue.dead)]
+    rows = MOST_ROWS
+    while rows > 1 and 3 * len(queues) + sum(min(rows, len(found)) for found in lists) > height:
+        rows -= 1
+    return rows
 
 
 def shown(queues: Sequence[QueueState], rows: int) -> RenderableType:
