@@ -1,9 +1,9 @@
 """Who may import whom, and how large things may be: read off the syntax trees of the package.
 
 The floors, the lowest first: text, durations, errors; the nouns; core; the drivers; what is built upon them; the
-package itself. A module imports from its own floor or from a lower one. Imports inside `if TYPE_CHECKING:` count
-neither for direction nor for cycles: they are never carried out. Imports inside functions count for direction, since
-they are dependencies all the same, but not for cycles, which they cannot make.
+package itself; the extras outside. A module imports from its own floor or from a lower one. Imports inside `if
+TYPE_CHECKING:` count neither for direction nor for cycles: they are never carried out. Imports inside functions count
+for direction, since they are dependencies all the same, but not for cycles, which they cannot make.
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ SOURCE = ROOT / "src" / PACKAGE
 GROUND = ["text", "durations", "errors"]  # each may import those before it
 NOUNS = ["envelope", "policy", "decision", "context", "schedules", "limiters", "stamps", "events", "results"]
 BUILT_ON_DRIVERS = ["workqueue", "executor", "testing", "pytest_plugin"]
-FLOORS = ["ground", "nouns", "core", "drivers", "built on drivers", "package"]
+FLOORS = ["ground", "nouns", "core", "drivers", "built on drivers", "package", "outside"]
+OUTSIDE = ["cli"]  # the extras that are packages; they know one another by the names that users know
+PUBLIC = {"", "events", "schedules", "testing", "workqueue", "text"}  # `text` is not, but escaping has one home
 
 NOT_IN_CORE = {"threading", "_thread", "asyncio", "time", "random", "logging", "os", "socket"}
 STRANGERS = {("drivers.threads", "drivers.aio"), ("drivers.aio", "drivers.threads")}  # and all that is inside them
 DEPENDENCIES = {  # what is neither ours nor the standard library's, and who may import it, inside a function or not
     "schedules": {"cronsim"},
     "pytest_plugin": {"pytest"},
+    "cli": {"click", "rich"},  # and all that is inside it
 }
 UPWARD = {  # the exceptions, each inside a function, with the reason
     ("drivers.threads.queue", "executor"): "as_executor() makes one when it is asked for",
@@ -118,7 +121,7 @@ def floor(name: str) -> int:
     top = name.partition(".")[0]
     where = {"": "package", "core": "core", "drivers": "drivers"}
     where |= dict.fromkeys(GROUND, "ground") | dict.fromkeys(NOUNS, "nouns")
-    where |= dict.fromkeys(BUILT_ON_DRIVERS, "built on drivers")
+    where |= dict.fromkeys(BUILT_ON_DRIVERS, "built on drivers") | dict.fromkeys(OUTSIDE, "outside")
     return FLOORS.index(where[top])
 
 
@@ -131,9 +134,13 @@ def fault_of(edge: Edge) -> str | None:
         top = imported.partition(".")[0]
         if importer.partition(".")[0] == "core" and top in NOT_IN_CORE:
             return f"core has no {top}"
-        if top not in sys.stdlib_module_names and top not in DEPENDENCIES.get(importer, ()):
+        allowed = DEPENDENCIES.get(importer.partition(".")[0], ())
+        if top not in sys.stdlib_module_names and top not in allowed:
             return f"{top} is not in the standard library"
         return None
+    house = importer.partition(".")[0]
+    if house in OUTSIDE and imported.partition(".")[0] != house and imported not in PUBLIC:
+        return "what is outside uses what is public"
     if tuple(".".join(name.split(".")[:2]) for name in (importer, imported)) in STRANGERS:
         return "threads and asyncio do not know each other"
     if floor(importer) < floor(imported) and not (edge.when == "call" and (importer, imported) in UPWARD):
@@ -238,6 +245,11 @@ def clock_readers(sources: Mapping[str, str]) -> list[str]:
         ("drivers.plan", "def f():\n    from .. import testing", "upward"),
         ("events", "import cronsim", "not in the standard library"),
         ("workqueue", "import attrs", "not in the standard library"),
+        ("workqueue", "import click", "not in the standard library"),
+        ("cli.top", "import cronsim", "not in the standard library"),
+        ("cli.top", "from ..drivers.clock import real_now", "uses what is public"),
+        ("cli.top", "from .. import durations", "uses what is public"),
+        ("", "def f():\n    from .cli import main", "upward"),
     ],
 )
 def test_a_wrong_import_is_found(monkeypatch: pytest.MonkeyPatch, name: str, source: str, reason: str) -> None:
@@ -258,6 +270,7 @@ def test_a_wrong_import_is_found(monkeypatch: pytest.MonkeyPatch, name: str, sou
         ("drivers.threads.queue", "def f():\n    from ...executor import QueueExecutor"),
         ("schedules", "def f():\n    from cronsim import CronSim"),
         ("", "from .workqueue import WorkQueue\nfrom . import events"),
+        ("cli.top", "from .. import EnvelopeQueue, events\nfrom .options import OK\nfrom rich.live import Live"),
     ],
 )
 def test_a_right_import_is_not(name: str, source: str) -> None:
@@ -333,11 +346,22 @@ def test_no_runtime_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["dependencies"] == []
     assert any(need.startswith("cronsim") for need in project["optional-dependencies"]["cron"])
+    assert {need.partition(">")[0] for need in project["optional-dependencies"]["cli"]} == {"click", "rich"}
 
 
 def test_importing_it_is_cheap() -> None:
     """A plain import brings neither asyncio nor anything of the extras, of tests or of what is not the library's."""
-    unwanted = ["asyncio", "cronsim", "pytest", "zoneinfo", "socket", "typing_extensions", f"{PACKAGE}.testing"]
+    unwanted = [
+        "asyncio",
+        "click",
+        "cronsim",
+        "pytest",
+        "rich",
+        "zoneinfo",
+        "socket",
+        "typing_extensions",
+        f"{PACKAGE}.testing",
+    ]
     code = f"import sys; before = set(sys.modules); import {PACKAGE}; print(*set(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert f"{PACKAGE}.drivers.threads.queue" in done.stdout.split()
