@@ -10,12 +10,10 @@ import os
 import random
 from dataclasses import replace
 from math import inf
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import rate_envelope_queue
 from rate_envelope_queue import Envelope, QueueState, StopMode
 from tests.property.naive import key_of
 
@@ -24,14 +22,12 @@ from .linearise import Call, NotLinearisableError, linearise
 from .specification import Sequential
 
 IS_SOAK = bool(os.environ.get("REQ_SOAK"))
-SOURCE = str(Path(rate_envelope_queue.__file__).parent)
 
 
 @pytest.mark.parametrize("kind", ["threads", "asyncio"])
 def test_every_history_is_explained(kind: str) -> None:
     """I-20: Clients that send, cancel, clear, look, pause, resize, start and stop at once, and the runs between."""
     met = play(kind, random.randrange(10**9) if IS_SOAK else 0, seconds=100.0 if IS_SOAK else 5.0)
-    print(dict(met))
     assert met["pairs"] > met["rounds"] * 10, f"they hardly met: {met}"
 
 
