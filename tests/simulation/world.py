@@ -307,9 +307,8 @@ class SimThread:
         self._program = lambda: target(*args)
         self._actor: Actor | None = None
 
-    @property
-    def ident(self) -> int | None:
-        return None if self._actor is None else self._actor.number
+    def is_alive(self) -> bool:
+        return self._actor is not None and not self._actor.is_over
 
     def start(self) -> None:
         if self.world.policy.fails("thread"):

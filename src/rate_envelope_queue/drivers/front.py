@@ -266,8 +266,10 @@ class QueueFront(Observed):
     @property
     def last_report(self) -> StopReport | None:
         """The report of the last stop that has ended, or None."""
-        self._refuse_if_forked()
-        return self._machine.last_report
+        return self._call(self._read_last_report)
+
+    def _read_last_report(self) -> StopReport | None:
+        return self._machine.last_report  # in a section, since it goes with the state
 
     def stats(self) -> QueueStats:
         """One consistent count of everything."""
@@ -279,8 +281,7 @@ class QueueFront(Observed):
         return tuple(self._call(self._machine.snapshot, most))
 
     def __len__(self) -> int:
-        self._refuse_if_forked()
-        return len(self._machine.entries)
+        return self._call(len, self._machine.entries)  # in a section: never in the middle of a batch
 
     def __bool__(self) -> bool:
         return True  # an empty queue is still a queue

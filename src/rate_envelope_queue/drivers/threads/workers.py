@@ -73,7 +73,7 @@ class Pool:
         clock = self.scope.clock
         ends_at = clock() + timeout
         for thread in list(self.threads.values()):
-            if thread is not threading.current_thread() and thread.ident is not None:
+            if thread is not threading.current_thread() and thread.is_alive():  # not yet when it has just been made
                 thread.join(max(0.0, min(timeout, ends_at - clock())))
 
 
