@@ -267,7 +267,8 @@ class Sequential(Model):
             buffered=waits if self.state is INIT else 0, ready=0 if self.state is INIT else waits,
             delayed=phases.count("delayed"), running=phases.count("running"), occupancy=len(self.book),
             runs_started=sum(runs[name] for name in runs if name[:5] == "runs_") + phases.count("running"),
-            runs_abandoned=0, abandoned_ended=0, late=0, workers=self.limit, state=self.state,
+            runs_abandoned=0, abandoned_ended=0, late=0, retried=counts["retried"],
+            workers=self.limit, state=self.state,
         )  # fmt: skip
 
     def read_snapshot(self) -> tuple[Any, ...]:
