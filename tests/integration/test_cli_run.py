@@ -66,7 +66,7 @@ def test_a_signal_drains(app: Path, number: signal.Signals) -> None:
     """What runs and what is ready is done; the summary says so, and the exit code is 0."""
     add(app, "queue.resize(1); queue.send(*(polite.envelope(n) for n in range(3)))")
     with cli("run", "app:queue", cwd=app) as run:
-        run.err.wait_for("mail: running, 1 worker\n")
+        run.err.wait_for("mail: starting with 1 worker\n")
         run.out.wait_for("began 0")
         run.signal(number)
         assert run.wait() == 0
@@ -230,7 +230,7 @@ class holder:
     )
     done = run_cli("run", "app:make()", "app:holder.inner", "app:holder.inner", cwd=app)
     assert done.returncode == 0
-    assert done.stderr.count("made: running") == 2
+    assert done.stderr.count("made: starting") == 2
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_option_beats_environment_beats_default(
     """Without either, the queue's own number of workers stays."""
     add(app, "queue.send(Envelope(lambda ctx, envelope: queue.stop() and None))")
     done = run_cli("run", *arguments, "app:queue", cwd=app, env={PREFIX + name: each for name, each in env.items()})
-    assert f"mail: running, {workers} workers" in done.stderr
+    assert f"mail: starting with {workers} workers" in done.stderr
 
 
 def test_help_names_the_environment(tmp_path: Path) -> None:

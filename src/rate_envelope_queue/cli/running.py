@@ -130,11 +130,13 @@ def _serve(hosts: Sequence[Host], loop: Loop, settings: Settings, voice: Voice, 
                 queues, loop, settings.dashboard, settings.token, voice, may_act=settings.dashboard_actions
             )
         )
-        start_all(list(hosts))
         for queue in queues:
             workers = queue.stats().workers
-            voice.say(f"{escaped(queue.name, 100)}: running, {workers} {'worker' if workers == 1 else 'workers'}",
-                      envelope_queue=escaped(queue.name, 100), workers=workers)  # fmt: skip
+            voice.say(
+                f"{escaped(queue.name, 100)}: starting with {workers} {'worker' if workers == 1 else 'workers'}",
+                envelope_queue=escaped(queue.name, 100), workers=workers,
+            )  # fmt: skip
+        start_all(list(hosts))
         supervise(hosts, inbox, settings.shutdown_timeout, voice)
         return [ending_of(host, has_stopped=has_stopped(host)) for host in hosts]
 
