@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # What runs in greenlets is not measured: coverage's own count of them spins for ever when threads end by the hundred.
 ON_LOOPS := asyncio or uvloop or stubborn
 
-.PHONY: demo webhooks test check bench soak clean
+.PHONY: demo dashboard webhooks test check bench soak clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +18,9 @@ demo: $(READY)  ## deliver a folder of mail over real SMTP (DIR=folder takes you
 
 webhooks: $(READY)  ## deliver 2,000 webhooks through a FastAPI service to a receiver that refuses and hangs
 	$(BIN)/python -m examples.webhooks
+
+dashboard: $(READY)  ## the mailroom without end, and a page in the browser that shows it; until Ctrl-C
+	$(BIN)/python -m examples.mailroom.steady
 
 test: $(READY)  ## everything: lint, types, all tests, coverage of the core
 	$(BIN)/ruff format --check .

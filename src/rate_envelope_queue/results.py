@@ -222,13 +222,13 @@ class StopReport:
     initiated_from_handler: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class DeadLetter:
-    """An entry that was dropped. Send `envelope` again to give it another chance.
+    """An entry that was dropped. `retry_dead_letter` gives it another chance.
 
     `error` is text, never the exception: a kept exception would keep everything its traceback saw. `reason` is what was
     given to `drop`, or says that `max_attempts` was reached or the failure hook failed; else None. `at_utc` is wall
-    time, timezone-aware.
+    time, timezone-aware. Letters compare by identity, as envelopes do.
 
     >>> from rate_envelope_queue import Envelope
     >>> from rate_envelope_queue.testing import SimulatedEnvelopeQueue

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import examples.mailroom.__main__ as demo
+import httpx
 import pytest
 from examples.mailroom.deliver import plan
 from examples.mailroom.letters import (
@@ -265,9 +266,9 @@ def test_the_demo_fails_when_the_server_does_not_hold_each_message_once(
     assert fault in out
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str, module: str = "examples.mailroom") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "examples.mailroom", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -337,6 +338,26 @@ class TestDemo:
         code, out, err = run(*wrong)
         assert (code, out) == (2, "")
         assert wrong[0] in err.splitlines()[-1]
+
+    def test_without_end_and_with_a_page(self) -> None:
+        """`make dashboard`: the page that it names shows mail being delivered, until Ctrl-C."""
+        with start(module="examples.mailroom.steady") as process:
+            try:
+                assert process.stdout is not None
+                url = process.stdout.readline().removeprefix("open ").strip()
+                assert process.stdout.readline() == "Ctrl-C ends it\n"
+                address, _, token = url.partition("/#token=")
+                state = {"stats": {"succeeded": 0}}
+                while state["stats"]["succeeded"] < 20:
+                    headers = {"Authorization": f"Bearer {token}"}
+                    (state,) = httpx.get(f"{address}/api/state", headers=headers, timeout=20).json()["queues"]
+                    time.sleep(0.1)
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=60)
+            finally:
+                process.kill()
+        assert (state["name"], state["state"], state["rates"]["started"] > 0) == ("mailroom", "running", True)
+        assert (process.returncode, out, err) == (0, "\nstopping\n", "")
 
     @pytest.mark.parametrize("signals", [1, 2])
     @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])

@@ -279,6 +279,7 @@ def test_fork_of_any_other(before: str) -> None:
                 terminate=queue.terminate, stats=queue.stats, snapshot=queue.snapshot, join=queue.join,
                 pause=queue.pause, resume=queue.resume, resize=lambda: queue.resize(2), len=lambda: len(queue),
                 state=lambda: queue.state, last_report=lambda: queue.last_report, dead=lambda: queue.dead_letters(),
+                next_due=queue.next_due, is_paused=lambda: queue.is_paused, capacity=lambda: queue.capacity,
                 clear_dead=queue.clear_dead_letters, enter=queue.__enter__, run=queue.run,
                 handler=lambda: queue.handler("mail")(lambda ctx, envelope: None), executor=queue.as_executor,
                 lifespan=lambda: asyncio.run(queue.lifespan().__aenter__()),

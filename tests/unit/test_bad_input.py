@@ -389,9 +389,10 @@ def test_a_schedule_without_a_first_run(queue: Any, answer: Any) -> None:
 
 @pytest.mark.parametrize("value", [-1, 1.5, NAN, True, "4", None, []])
 def test_a_wrong_limit(queue: Any, value: Any) -> None:
-    """CONTRACT 2: snapshot takes a number of entries."""
-    with pytest.raises(WRONG, match="limit"):
-        queue.snapshot(value)
+    """CONTRACT 2: snapshot and next_due take a number of entries."""
+    for look in (queue.snapshot, queue.next_due):
+        with pytest.raises(WRONG, match="limit"):
+            look(value)
 
 
 @pytest.mark.parametrize("key", [[], {}, ([],), HashRaises()])

@@ -27,7 +27,7 @@ GROUND = ["text", "durations", "errors"]  # each may import those before it
 NOUNS = ["envelope", "policy", "decision", "context", "schedules", "limiters", "stamps", "events", "results"]
 BUILT_ON_DRIVERS = ["workqueue", "executor", "testing", "pytest_plugin"]
 FLOORS = ["ground", "nouns", "core", "drivers", "built on drivers", "package", "outside"]
-OUTSIDE = ["cli"]  # the extras that are packages; they know one another by the names that users know
+OUTSIDE = ["cli", "dashboard"]  # the extras that are packages; they know one another by the names that users know
 PUBLIC = {"", "events", "schedules", "testing", "workqueue", "text"}  # `text` is not, but escaping has one home
 
 NOT_IN_CORE = {"threading", "_thread", "asyncio", "time", "random", "logging", "os", "socket"}
@@ -36,6 +36,7 @@ DEPENDENCIES = {  # what is neither ours nor the standard library's, and who may
     "schedules": {"cronsim"},
     "pytest_plugin": {"pytest"},
     "cli": {"click", "rich"},  # and all that is inside it
+    "dashboard": {"starlette", "uvicorn"},  # and all that is inside it
 }
 UPWARD = {  # the exceptions, each inside a function, with the reason
     ("drivers.threads.queue", "executor"): "as_executor() makes one when it is asked for",
@@ -250,6 +251,10 @@ def clock_readers(sources: Mapping[str, str]) -> list[str]:
         ("cli.top", "from ..drivers.clock import real_now", "uses what is public"),
         ("cli.top", "from .. import durations", "uses what is public"),
         ("", "def f():\n    from .cli import main", "upward"),
+        ("dashboard.board", "from ..core.book import Book", "uses what is public"),
+        ("dashboard.board", "from ..drivers.front import QueueFront", "uses what is public"),
+        ("dashboard.board", "import attrs", "not in the standard library"),
+        ("testing", "from .dashboard import serve", "upward"),
     ],
 )
 def test_a_wrong_import_is_found(monkeypatch: pytest.MonkeyPatch, name: str, source: str, reason: str) -> None:
@@ -269,6 +274,8 @@ def test_a_wrong_import_is_found(monkeypatch: pytest.MonkeyPatch, name: str, sou
         ("core.settle", "from . import effects\nfrom ..decision import Decision"),
         ("drivers.threads.queue", "def f():\n    from ...executor import QueueExecutor"),
         ("schedules", "def f():\n    from cronsim import CronSim"),
+        ("dashboard.board", "from .. import Envelope\nfrom ..text import escaped\nfrom .views import Run"),
+        ("dashboard.app", "import starlette.routing"),
         ("", "from .workqueue import WorkQueue\nfrom . import events"),
         ("cli.top", "from .. import EnvelopeQueue, events\nfrom .options import OK\nfrom rich.live import Live"),
     ],

@@ -180,6 +180,9 @@ SIGNATURES = {
     EnvelopeQueue.measured: "(self)",
     EnvelopeQueue.dead_letters: "(self)",
     EnvelopeQueue.clear_dead_letters: "(self)",
+    EnvelopeQueue.retry_dead_letter: "(self, letter)",
+    EnvelopeQueue.snapshot: "(self, limit=1000)",
+    EnvelopeQueue.next_due: "(self, limit=20)",
     EnvelopeQueue.run: "(self, *, timeout=None, grace=1.0)",
     EnvelopeQueue.handler: "(self, type, **policy)",
     EnvelopeQueue.as_executor: "(self)",
@@ -227,7 +230,7 @@ def test_the_simulated_queue_has_the_same_options() -> None:
 @pytest.mark.parametrize(
     ("cls", "names"),
     [
-        (EnvelopeQueue, "state name last_report clock"),
+        (EnvelopeQueue, "state name last_report clock is_paused capacity"),
         (Context, "deadline done stopping attempt queue"),
         (
             Envelope,

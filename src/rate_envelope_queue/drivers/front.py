@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
+from ..core import reading
 from ..core.admission import Starts
 from ..core.entries import key_of
 from ..core.machine import Machine
@@ -29,12 +30,13 @@ from ..envelope import (
 )
 from ..errors import InvalidEnvelopeError
 from ..policy import PolicyOptions, checked_type
-from ..results import DeadLetter, EntryView, QueueState, QueueStats, StopReport
+from ..results import EntryView, QueueState, QueueStats, StopReport
 from ..schedules import Schedule
 from ..text import bounded_repr, class_name, error_text
 from . import process
 from .clock import Clock
 from .delivery import Delivery
+from .letters import Letters
 from .options import Options, refuse_coroutines
 from .plan import PlanBook
 from .reporting import Reporter
@@ -59,7 +61,7 @@ def _advice(value: object) -> str:
     return ""
 
 
-class QueueFront(Observed):
+class QueueFront(Observed, Letters):
     """Everything of a queue that is a plain call in every flavour."""
 
     def __init__(self, options: Options) -> None:
@@ -161,7 +163,9 @@ class QueueFront(Observed):
                 wake.release()
         return self._send(envelopes, delay) if new is None else new
 
-    def _send(self, envelopes: tuple[Envelope[Any], ...], delay: Duration) -> int:
+    def _send(
+        self, envelopes: tuple[Envelope[Any], ...], delay: Duration, admit: Callable[..., int] | None = None
+    ) -> int:
         self._check(envelopes)
         try:
             span = nonnegative(delay, "delay")
@@ -170,7 +174,7 @@ class QueueFront(Observed):
         starts = self._starts(envelopes, span)
         due = self._clock_now() + span if span else None
         context = self._sender_context()
-        return self._call(self._machine.send, envelopes, due, starts, None, context)
+        return self._call(admit or self._machine.send, envelopes, due, starts, None, context)
 
     def _sender_context(self) -> Any:
         return copy_context() if self._machine.is_capturing else None
@@ -264,6 +268,18 @@ class QueueFront(Observed):
         return self._machine.state
 
     @property
+    def is_paused(self) -> bool:
+        """Whether it was paused and not resumed, in whatever state."""
+        self._refuse_if_forked()
+        return self._machine.is_paused
+
+    @property
+    def capacity(self) -> int | None:
+        """The most entries at a time, or None without limit."""
+        self._refuse_if_forked()
+        return self._options.capacity
+
+    @property
     def last_report(self) -> StopReport | None:
         """The report of the last stop that has ended, or None."""
         return self._call(self._read_last_report)
@@ -280,26 +296,19 @@ class QueueFront(Observed):
         most = whole(limit, "limit", least=0)
         return tuple(self._call(self._machine.snapshot, most))
 
+    def next_due(self, limit: int = 20) -> tuple[EntryView, ...]:
+        """What is delayed, the next due first, at most *limit* entries; it costs that many, not as many as there are.
+
+        Right after very many entries have been cancelled it may show fewer.
+        """
+        most = whole(limit, "limit", least=0)
+        return tuple(self._call(reading.next_due, self._machine, most))
+
     def __len__(self) -> int:
         return self._call(len, self._machine.entries)  # in a section: never in the middle of a batch
 
     def __bool__(self) -> bool:
         return True  # an empty queue is still a queue
-
-    def dead_letters(self) -> tuple[DeadLetter, ...]:
-        """The entries that were dropped, the oldest first, at most `dead_letter_limit` of them."""
-        self._refuse_if_forked()
-        return (*self._letters,)  # not tuple(): that may collect garbage, and run finalisers, in the middle
-
-    def clear_dead_letters(self) -> tuple[DeadLetter, ...]:
-        """Take the dead letters out."""
-        self._refuse_if_forked()
-        letters: list[DeadLetter] = []
-        try:
-            while True:
-                letters.append(self._letters.popleft())
-        except IndexError:  # none is left; another thread may have taken the last
-            return tuple(letters)
 
     def __repr__(self) -> str:
         state, entries = self._machine.state.value, len(self._machine.entries)
