@@ -73,6 +73,23 @@ def test_many_values_are_in_their_buckets(how: str) -> None:
     assert measured.waited.counts[0] == len(seen)
 
 
+def test_a_backlog_is_put_into_buckets_in_time() -> None:
+    """11: a worker that takes one plain envelope after another keeps a bounded number of values."""
+    world = watched(is_measured=True)
+    world.send(*[plain() for _ in range(MOST_PENDING + 10)])
+    handle, most = world.take(), 0
+    times = world.machine.times
+    assert times is not None
+    while handle is not None:
+        world.now += 1
+        handle = world.turn(handle)
+        most = max(most, len(times._both.pending))
+    assert most < MOST_PENDING
+    measured = world.machine.measured()
+    assert measured is not None
+    assert (measured.ran.total, measured.waited.total) == (MOST_PENDING + 10, sum(range(MOST_PENDING + 10)))
+
+
 def test_runs_with_notes_are_bounded_too() -> None:
     """11: what has a key, and so a record of its own, is put into buckets in time as well."""
     world = watched(is_measured=True)
