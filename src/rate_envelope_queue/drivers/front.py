@@ -258,6 +258,11 @@ class QueueFront(Observed):
         return self._clock
 
     @property
+    def capacity(self) -> int | None:
+        """The most entries at a time; None for no limit."""
+        return self._options.capacity
+
+    @property
     def state(self) -> QueueState:
         """Where it is in its life."""
         self._refuse_if_forked()
