@@ -79,7 +79,7 @@ def register(
     >>> queue.send(Envelope(print))
     1
     >>> registry.get_sample_value("workqueue_depth", {"name": "mail"})
-    1.0
+    1
     """
     source = _Source(queue, histograms=histograms, types=types)
     where = REGISTRY if registry is None else registry
