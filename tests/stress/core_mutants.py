@@ -488,7 +488,7 @@ MUTANTS = (
     mutant(
         "backoff is no latency",
         TIMES,
-        "        if sent_at is not None:\n            self._sent_at[key] = sent_at\n",
+        "        self._sent_at[key] = sent_at\n",
         "",
         "I-19, times",
         7.5,

@@ -27,7 +27,7 @@ GROUND = ["text", "durations", "errors"]  # each may import those before it
 NOUNS = ["envelope", "policy", "decision", "context", "schedules", "limiters", "stamps", "events", "results"]
 BUILT_ON_DRIVERS = ["workqueue", "executor", "testing", "pytest_plugin"]
 FLOORS = ["ground", "nouns", "core", "drivers", "built on drivers", "package", "outside"]
-OUTSIDE = ["cli", "dashboard"]  # the extras that are packages; they know one another by the names that users know
+OUTSIDE = ["cli", "dashboard", "prometheus"]  # extras; they know one another by the names that users know
 PUBLIC = {"", "events", "schedules", "testing", "workqueue", "text"}  # `text` is not, but escaping has one home
 
 NOT_IN_CORE = {"threading", "_thread", "asyncio", "time", "random", "logging", "os", "socket"}
@@ -37,6 +37,7 @@ DEPENDENCIES = {  # what is neither ours nor the standard library's, and who may
     "pytest_plugin": {"pytest"},
     "cli": {"click", "rich"},  # and all that is inside it
     "dashboard": {"starlette", "uvicorn"},  # and all that is inside it
+    "prometheus": {"prometheus_client"},
 }
 UPWARD = {  # the exceptions, each inside a function, with the reason
     ("drivers.threads.queue", "executor"): "as_executor() makes one when it is asked for",
@@ -223,6 +224,31 @@ def clock_readers(sources: Mapping[str, str]) -> list[str]:
     ]
 
 
+def private_names(source: str) -> list[str]:
+    """What begins with an underscore and belongs to another object than `self` or `os`; and such imports."""
+    tree = ast.parse(source)
+    found = [
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls", "os"))
+    ]
+    found += [alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names]
+    return [name for name in found if name.startswith("_") and not name.startswith("__")]
+
+
+@pytest.mark.parametrize("name", [name for name in PATHS if name.partition(".")[0] in OUTSIDE])
+def test_the_extras_use_no_private_name(name: str) -> None:
+    """If an extra needs a name with an underscore, the public surface has a hole."""
+    assert private_names(SOURCES[name]) == []
+
+
+def test_a_private_name_is_found() -> None:
+    """As an attribute and as an import; its own are its own."""
+    source = "from . import _it\nclass A:\n    def f(self, queue):\n        return self._a + queue._machine"
+    assert private_names(source) == ["_machine", "_it"]
+
+
 # What is wrong is found
 
 
@@ -354,6 +380,7 @@ def test_no_runtime_dependency() -> None:
     assert project["dependencies"] == []
     assert any(need.startswith("cronsim") for need in project["optional-dependencies"]["cron"])
     assert {need.partition(">")[0] for need in project["optional-dependencies"]["cli"]} == {"click", "rich"}
+    assert [need.partition(">")[0] for need in project["optional-dependencies"]["prometheus"]] == ["prometheus_client"]
 
 
 def test_importing_it_is_cheap() -> None:
@@ -362,6 +389,8 @@ def test_importing_it_is_cheap() -> None:
         "asyncio",
         "click",
         "cronsim",
+        "opentelemetry",
+        "prometheus_client",
         "pytest",
         "rich",
         "zoneinfo",

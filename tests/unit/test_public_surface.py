@@ -52,6 +52,7 @@ NAMES = {
         WorkQueue ShutDown RateLimiter ExponentialBackoff FastSlow TokenBucket MaxOf MaxWait default_controller_limiter
     """,
     "rate_envelope_queue.testing": "VirtualClock SimulatedEnvelopeQueue assert_sent assert_not_sent sent",
+    "rate_envelope_queue.prometheus": "register unregister",
     "rate_envelope_queue.events": """
         Observer Accepted Coalesced Refused Started Succeeded Failed Stopped Cancelled Late Ended HookFailed Retried
         Dropped Stuck Abandoned StateChanged OBSERVABLE
@@ -89,7 +90,7 @@ OFFERED = [
     pytest.param(getattr(importlib.import_module(module), name), id=f"{module.removeprefix('rate_envelope_')}.{name}")
     for module in NAMES
     for name in public_names(importlib.import_module(module))
-    if name not in ("events", "OBSERVABLE")  # a module and a constant
+    if name not in ("events", "OBSERVABLE", "OTHER")  # a module and constants
 ]
 CLASSES = [case for case in OFFERED if isinstance(case.values[0], type)]
 

@@ -83,7 +83,9 @@ class Times:
         self.is_calm = False
         self.ready_at: dict[Hashable, float] = {}  # of those that wait
         self.began_at: dict[Hashable, tuple[float | None, float]] = {}  # of those that run: sent, begun
-        self._sent_at: dict[Hashable, float] = {}  # of those that were not ready when they were sent, or run again
+        self._sent_at: dict[
+            Hashable, float | None
+        ] = {}  # of those that were not ready then, or run again; None: unknown
         self._resent_at: dict[Hashable, float] = {}  # of those sent again while they run
         self._again: dict[Hashable, float] = {}  # those of them that are to run at once, and since when
         self.extra_adds = -delayed  # how often an entry became ready, but for those that were when they were accepted
@@ -187,25 +189,23 @@ class Times:
     def begun(self, key: Hashable, now: float) -> tuple[float | None, float | None]:
         """Its run begins: how long it was ready, and how long it is since it was sent."""
         ready_at = self.ready_at.pop(key, None)
-        sent_at = self._sent_at.get(key)
-        self.began_at[key] = ready_at if sent_at is None else sent_at, now
+        is_first = key not in self._sent_at
+        sent_at = ready_at if is_first else self._sent_at[key]
+        self.began_at[key] = sent_at, now
         waited = None if ready_at is None else now - ready_at
-        if sent_at is None:
-            if waited is not None:
-                self._both.pending.append(waited)
-            return waited, waited
-        self._latencies.pending.append(now - sent_at)
+        latency = None if sent_at is None else now - sent_at
         if waited is not None:
-            self._waits.pending.append(waited)
-        return waited, now - sent_at
+            (self._both if is_first else self._waits).pending.append(waited)
+        if latency is not None and not is_first:
+            self._latencies.pending.append(latency)
+        return waited, latency
 
     @harmless
     def over(self, key: Hashable) -> tuple[float | None, float | None]:
         """Its run is over, or given up: how long it took, and how long it was from the send to the start."""
         sent_at, began_at = self.began_at.pop(key, UNKNOWN)
         self.now = now = self._clock()
-        if sent_at is not None:
-            self._sent_at[key] = sent_at
+        self._sent_at[key] = sent_at
         if began_at is None:
             return None, None
         duration = now - began_at
