@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -260,6 +261,39 @@ def test_a_queue_that_cannot_be_read(queue: Any, monkeypatch: pytest.MonkeyPatch
     bad, good = state_of(app, 0), state_of(app, 1)
     assert (bad["state"], bad["error"]) == ("unknown", "RuntimeError: the clock is gone")
     assert (good["name"], good["state"]) == ("other", "init")
+
+
+def test_a_clock_that_tells_nonsense() -> None:
+    """What a clock of the user's makes of ages and times may be no number: the others are told all the same."""
+
+    class Clock:
+        def __init__(self) -> None:
+            self.time: Any = 0.0
+
+        def now(self) -> Any:
+            return self.time
+
+        def wall_utc(self) -> datetime:
+            return datetime(2024, 1, 1, tzinfo=UTC)
+
+    clock, held = Clock(), Held()
+    queue = EnvelopeQueue("mail", clock=clock)
+    app = dashboard(queue)
+    with stopped_at_end(queue):
+        queue.start()
+        queue.send(Envelope(held))
+        until(lambda: held.runs)
+        queue.send(Envelope(noop), delay=1000)
+        try:
+            for nonsense, state in ((float("nan"), "running"), (float("-inf"), "running"), ("noon", "unknown")):
+                clock.time = nonsense
+                look(app)
+                told = state_of(app)
+                assert (told["name"], told["state"]) == ("mail", state)
+                assert [each["due_in"] for each in told.get("due", ())] == [None] * (state == "running")
+        finally:
+            clock.time = 0.0
+            held.gate.set()
 
 
 # What it does

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import count
+from math import isfinite
 from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -30,6 +31,11 @@ def type_of(envelope: Envelope[Any]) -> str:
 def shown(text: object, limit: int) -> str:
     """*text* escaped and cut to *limit* characters."""
     return escaped(text, limit) if isinstance(text, str) else "?"
+
+
+def number(value: float) -> float | None:
+    """*value* rounded; None for what a clock of the user's has made no number of, which JSON does not know."""
+    return round(value, 3) if isfinite(value) else None
 
 
 class Numbers:
@@ -92,12 +98,11 @@ class Views:
 
     def run(self, run: Run, now: float) -> dict[str, object]:
         """A run that goes on."""
-        age = None if run.started_at is None else round(max(0.0, now - run.started_at), 3)
         return {
             "entry": self.entries.of(run.envelope),
             **self.envelope(run.envelope),
             "attempt": run.attempt,
-            "age": age,
+            "age": None if run.started_at is None else number(max(0.0, now - run.started_at)),
         }
 
     def due(self, envelope: Envelope[Any], attempt: int, due_in: float | None) -> dict[str, object]:
@@ -106,7 +111,7 @@ class Views:
             "entry": self.entries.of(envelope),
             **self.envelope(envelope),
             "attempt": attempt,
-            "due_in": None if due_in is None else round(due_in, 3),
+            "due_in": None if due_in is None else number(due_in),
         }
 
     def letter(self, letter: DeadLetter) -> dict[str, object]:

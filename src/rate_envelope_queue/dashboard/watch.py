@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import deque
+from math import isfinite
 from typing import Any, Protocol
 
 from .. import Envelope
@@ -50,7 +51,9 @@ class Durations:
         self.counts: dict[int, int] = {}
 
     def add(self, seconds: float) -> None:
-        """One more."""
+        """One more; but for what a clock of the user's has made no number of."""
+        if not isfinite(seconds):
+            return
         self.count += 1
         self.total += seconds
         self.longest = max(self.longest, seconds)

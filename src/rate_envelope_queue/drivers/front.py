@@ -262,6 +262,12 @@ class QueueFront(Observed, Letters):
         return self._clock
 
     @property
+    def capacity(self) -> int | None:
+        """The most entries at a time; None for no limit."""
+        self._refuse_if_forked()
+        return self._options.capacity
+
+    @property
     def state(self) -> QueueState:
         """Where it is in its life."""
         self._refuse_if_forked()
@@ -272,12 +278,6 @@ class QueueFront(Observed, Letters):
         """Whether it was paused and not resumed, in whatever state."""
         self._refuse_if_forked()
         return self._machine.is_paused
-
-    @property
-    def capacity(self) -> int | None:
-        """The most entries at a time, or None without limit."""
-        self._refuse_if_forked()
-        return self._options.capacity
 
     @property
     def last_report(self) -> StopReport | None:
