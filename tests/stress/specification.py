@@ -21,7 +21,7 @@ LATER = 1000.0  # seconds: a delay that no history outlives
 REPORTED = ("mode", "state", "timed_out", "kept", "returned", "abandoned", "succeeded", "dropped")
 ENVELOPES = ("kept", "returned", "abandoned")  # of those
 COUNTED = (
-    *Outcome, "coalesced", "refused", "runs_succeeded", "runs_failed", "runs_cancelled", "runs_stopped"
+    *Outcome, "coalesced", "refused", "retried", "runs_succeeded", "runs_failed", "runs_cancelled", "runs_stopped"
 )  # fmt: skip
 
 
@@ -267,8 +267,7 @@ class Sequential(Model):
             buffered=waits if self.state is INIT else 0, ready=0 if self.state is INIT else waits,
             delayed=phases.count("delayed"), running=phases.count("running"), occupancy=len(self.book),
             runs_started=sum(runs[name] for name in runs if name[:5] == "runs_") + phases.count("running"),
-            runs_abandoned=0, abandoned_ended=0, late=0, retried=counts["retried"],
-            workers=self.limit, state=self.state,
+            runs_abandoned=0, abandoned_ended=0, late=0, workers=self.limit, state=self.state,
         )  # fmt: skip
 
     def read_snapshot(self) -> tuple[Any, ...]:
