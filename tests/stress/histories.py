@@ -38,7 +38,7 @@ from rate_envelope_queue import (
 from rate_envelope_queue.results import Outcome, QueueState
 from tests.property.naive import key_of
 
-from .linearise import Call, linearise
+from .linearise import Call, UndecidedError, linearise
 from .specification import LATER, Sequential, answer_of, names, report_of
 
 PATIENCE = 30.0  # seconds for a round; whoever waits longer hangs
@@ -400,11 +400,14 @@ def play(kind: str, seed: int, seconds: float) -> Counter[str]:
     ends_at, met = time.monotonic() + seconds, Counter[str]()
     try:
         while time.monotonic() < ends_at:
-            one = Round(world, seed + met["rounds"])
+            one = Round(world, seed + met["rounds"] + met["undecided"])
             with restless():
                 history = one.play()
-            explain(one, history)
-            met.update(how_they_met(history), rounds=1)
+            try:
+                explain(one, history)
+                met.update(how_they_met(history), rounds=1)
+            except UndecidedError:
+                met["undecided"] += 1
     finally:
         world.close()
     return met

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Protocol
 
-MOST = 200_000  # states; a history that needs more is too long, and says so
+MOST = 20_000  # states, some seconds; few histories need more than some hundred
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +52,10 @@ Trail = tuple[Any, Call] | None  # the order so far, from its end
 Step = tuple[tuple[int, ...], "Specification", Trail]  # where each process stands, the state, and how it came to that
 
 
+class UndecidedError(Exception):
+    """The search was given up: too much of the history happened at the same time."""
+
+
 class NotLinearisableError(AssertionError):
     """No order explains the history. `longest` is as far as any got, `left` what each process would have done next."""
 
@@ -63,7 +67,7 @@ class NotLinearisableError(AssertionError):
 
 
 def linearise(history: History, start: Specification) -> list[Call]:
-    """An order that explains *history*, from *start* on; NotLinearisableError when there is none."""
+    """An order that explains *history*, from *start* on; NotLinearisableError when there is none, or UndecidedError."""
     history = [process for process in history if process]
     ends = tuple(len(process) for process in history)
     todo: list[Step] = [((0,) * len(history), start, None)]
@@ -75,7 +79,8 @@ def linearise(history: History, start: Specification) -> list[Call]:
         if state in seen:
             continue
         seen.add(state)
-        assert len(seen) < MOST, "the history is too long to be searched"
+        if len(seen) > MOST:
+            raise UndecidedError
         if positions == ends:
             return order_of(trail)
         if sum(positions) > sum(longest[0]):

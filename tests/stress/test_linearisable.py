@@ -29,6 +29,7 @@ def test_every_history_is_explained(kind: str) -> None:
     """I-20: Clients that send, cancel, clear, look, pause, resize, start and stop at once, and the runs between."""
     met = play(kind, random.randrange(10**9) if IS_SOAK else 0, seconds=100.0 if IS_SOAK else 5.0)
     assert met["pairs"] > met["rounds"] * 10, f"they hardly met: {met}"
+    assert met["undecided"] <= 1 + met["rounds"] / 100, f"too much was given up: {met}"
 
 
 # The checker: histories made by hand, for one queue of two workers that takes three
