@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -214,6 +215,7 @@ def test_on_a_terminal(dashboard: Dashboard, tmp_path: Path, end: str | signal.S
     """It looks again and again, until q, Ctrl-C or a signal; then the terminal is as it was."""
     url = f"{dashboard.url}/#token=t0ken"
     with cli_on_terminal("top", url, "--interval", "0.05", cwd=tmp_path) as (run, terminal):
+        before = termios.tcgetattr(terminal)
         run.out.wait_for("accepted 1,234")
         dashboard.body = dashboard.body.replace(b"1234", b"1235")
         run.out.wait_for("accepted 1,235")
@@ -222,6 +224,7 @@ def test_on_a_terminal(dashboard: Dashboard, tmp_path: Path, end: str | signal.S
         else:
             os.write(terminal, end.encode())
         assert run.wait() == 0
+        assert termios.tcgetattr(terminal) == before
     assert run.out.text.count(ON) == run.out.text.count(OFF) == 1
     assert run.out.text.index(OFF) > run.out.text.rindex("accepted 1,235")
     assert "Traceback" not in run.out.text

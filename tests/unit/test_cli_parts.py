@@ -55,6 +55,22 @@ def test_lines_and_their_rest(data: bytes, chunk: int, taken: int) -> None:
     assert rest == b"" or rest.endswith(b"\n")
 
 
+def test_a_line_that_was_cut_off_is_no_line() -> None:
+    """When the rest is not read to its end, what has no end yet is not given."""
+    reading, writing = os.pipe()
+    reader = LineReader(reading, b"\n")
+    os.write(writing, b"a\nb")
+    assert reader.next_line() == Line(1, b"a")
+    reader.stop()
+    os.write(writing, b"c\nd")
+    looks = iter([False, False, True])
+    assert b"".join(reader.rest(lambda: next(looks))) == b"bc\n"
+    assert not reader.is_exhausted
+    reader.close()
+    os.close(reading)
+    os.close(writing)
+
+
 def test_the_rest_of_a_file_has_a_size(tmp_path: Path) -> None:
     """What is not yet read of a file is known; of a pipe it is not."""
     (tmp_path / "in").write_bytes(b"one\ntwo\n")
