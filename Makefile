@@ -44,7 +44,7 @@ bench: $(READY)  ## the target table, measured here; writes bench/results.json
 	$(BIN)/python -m bench
 
 soak: $(READY)  ## the long budgets: more seeds, more rounds
-	REQ_SOAK=1 $(BIN)/python -m pytest -q tests/property tests/stress tests/simulation
+	REQ_SOAK=1 $(BIN)/python -m pytest -q tests/property tests/stress tests/simulation tests/integration/test_cli_map_stopping.py
 	REQ_WATCHED=1 $(BIN)/python -m pytest -q tests/conformance  # with an observer of everything, and measured
 
 clean:

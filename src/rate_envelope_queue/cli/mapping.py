@@ -18,7 +18,7 @@ from .lines import LineReader
 from .loading import load
 from .logs import LogFormat, Voice, configure
 from .maprun import MapRun
-from .options import Command, Rate, Seconds, UsageFault, option
+from .options import Command, Rate, Seconds, UsageFault, Whole, option
 from .outlets import DeadLetters, Left, Results, Screen, ShownDead
 from .progress import Bar, Progress, Silent
 from .signals import leave_soon, listening
@@ -85,20 +85,20 @@ class Settings:
 @option("--output", type=click.Choice(["values", "records"]), default="values",
         help='values: what was returned. records: {"line": N, "result": ...}.')  # fmt: skip
 @option("--completion-order", is_flag=True, help="Write results as they come, not in the order of the input.")
-@option("--workers", "-w", type=click.IntRange(min=1), metavar="N",
+@option("--workers", "-w", type=Whole(1), metavar="N",
         help="Calls at the same time.  [default: 4, and 100 for coroutines]")  # fmt: skip
-@option("--capacity", type=click.IntRange(1, 10_000_000), metavar="N", default=1000,
+@option("--capacity", type=Whole(1), metavar="N", default=1000,
         help="The most lines that are read and not yet written.")  # fmt: skip
 @option("--rate", type=Rate(), metavar="N", help="The most calls that begin per second.")
 @option("--deadline", type=Seconds(is_above=True), metavar="SECONDS",
         help="The most that a call may take. A coroutine is cancelled, a plain function counts as late.")  # fmt: skip
-@option("--retries", type=click.IntRange(min=0), metavar="N", default=0, help="How often a line is tried again.")
+@option("--retries", type=Whole(0), metavar="N", default=0, help="How often a line is tried again.")
 @option("--backoff", type=Seconds(is_above=True), metavar="SECONDS", default=0.1,
         help="The wait before the first retry; it doubles, to a minute at most.")  # fmt: skip
 @option("--dead-letters", metavar="FILE", help="Where lines go that have failed. Reasons go to FILE.reasons.")
 @option("--left", metavar="FILE",
         help="Where lines go that are not done when it is stopped.  [default: DEAD_LETTERS.left]")  # fmt: skip
-@option("--shutdown-timeout", type=Seconds(may_be_none=True), default=20.0, metavar="SECONDS",
+@option("--shutdown-timeout", type=Seconds(may_be_none=True), default=20, metavar="SECONDS",
         help="The most seconds that draining may take before work is cancelled; none for no limit.")  # fmt: skip
 @option("--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="error",
         help="The least level that is logged, on stderr; warning shows the traceback of each failure.")  # fmt: skip

@@ -58,6 +58,25 @@ class UsageFault(click.ClickException):
     exit_code = USAGE
 
 
+class Whole(ParamType):
+    """A whole number; click's own says its bounds as a formula, in every line of the help."""
+
+    name = "integer"
+
+    def __init__(self, least: int, most: int = 10_000_000) -> None:
+        self.least, self.most = least, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """*value* as an int within the bounds."""
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"{value!r} is no whole number", param, ctx)
+        if not self.least <= number <= self.most:
+            self.fail(f"{value!r} is not from {self.least:,} to {self.most:,}", param, ctx)
+        return number
+
+
 class Seconds(ParamType):
     """Seconds as a finite number; "none" where there may be no limit."""
 

@@ -17,7 +17,7 @@ from . import extras
 from .hosts import GRACE, SLACK, AnyQueue, Host, Loop, announced, has_stopped, host_of, start_all
 from .loading import load
 from .logs import LogFormat, Voice, configure
-from .options import FAILED, LOOPBACK, OK, PREFIX, Command, HostPort, Seconds, UsageFault, option, with_value
+from .options import FAILED, LOOPBACK, OK, PREFIX, Command, HostPort, Seconds, UsageFault, Whole, option, with_value
 from .reloading import is_child, reload_forever
 from .signals import Inbox, Note, leave_soon, listening
 from .summary import Ending, ending_of, tell
@@ -65,13 +65,13 @@ class RunCommand(Command):
 
 @click.command("run", cls=RunCommand, help=HELP, short_help="Run the queues of a service.")
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
-@option("--workers", "-w", type=click.IntRange(min=1), metavar="N", help="Workers of each queue, instead of its own.")
-@option("--shutdown-timeout", type=Seconds(may_be_none=True), default=20.0, metavar="SECONDS",
+@option("--workers", "-w", type=Whole(1), metavar="N", help="Workers of each queue, instead of its own.")
+@option("--shutdown-timeout", type=Seconds(may_be_none=True), default=20, metavar="SECONDS",
         help="The most seconds that stopping may take before work is cancelled; none for no limit.")  # fmt: skip
 @option("--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False), default="info",
         help="The least level that is logged, on stderr.")  # fmt: skip
 @option("--log-format", type=click.Choice(["text", "json"]), default="text", help="json: one object a line.")
-@option("--metrics-port", type=click.IntRange(0, 65535), metavar="PORT", help="Serve metrics for Prometheus.")
+@option("--metrics-port", type=Whole(0, 65535), metavar="PORT", help="Serve metrics for Prometheus.")
 @option("--metrics-host", default=LOOPBACK, metavar="HOST", help="The address on which they are served.")
 @option("--dashboard", type=HostPort(), metavar="[HOST:PORT]",
         help=f"Serve the dashboard; on {LOOPBACK} and a free port when nothing is said.")  # fmt: skip

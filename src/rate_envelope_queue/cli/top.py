@@ -40,7 +40,7 @@ STATES = {"running": "green", "stopping": "yellow", "stopped": "red", "terminate
 @click.argument("url")
 @option("--token", envvar=f"{PREFIX}TOKEN", metavar="TOKEN",
         help="The token of the dashboard. Best given in the environment.")  # fmt: skip
-@option("--interval", type=Seconds(is_above=True), metavar="SECONDS", default=1.0, help="How often to look.")
+@option("--interval", type=Seconds(is_above=True), metavar="SECONDS", default=1, help="How often to look.")
 def command(url: str, token: str | None, interval: float) -> int:
     """Show it."""
     source = Source(url, token)
