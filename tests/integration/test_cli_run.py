@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -527,3 +528,30 @@ def test_abandoned_while_reloading(app: Path) -> None:
         run.signal(signal.SIGINT)
         assert run.wait() == 1
     assert "abandoned: <Envelope 'stuck'>" in run.err.text
+
+
+def test_metrics_dashboard_and_top(app: Path) -> None:
+    """The real ones: served from before the start until the end, and `top` shows what the dashboard tells."""
+    add(app, LOOPS + 'aqueue.send(fetch.envelope("a", id="page-7")); queue.send(polite.envelope("t"))')
+    token = {f"{PREFIX}TOKEN": "0123456789abcdef"}
+    with cli("run", "app:queue", "app:aqueue", "--dashboard", "--metrics-port", "0", cwd=app, env=token) as run:
+        run.out.wait_for("began a")
+        run.out.wait_for("began t")
+        url = next(line for line in run.err.lines if line.startswith("dashboard: ")).split()[1]
+        for _ in range(50):  # the dashboard looks once a second
+            shown = run_cli("top", url, cwd=app, env=token)
+            if shown.returncode or "page-7" in shown.stdout:
+                break
+        assert shown.returncode == 0
+        for words in (("mail", "running"), ("fetch", "running", "page-7"), ("polite", "attempt 1")):
+            assert [word for word in words if word not in shown.stdout] == [], shown.stdout
+        assert run_cli("top", url, cwd=app).returncode == 1  # without the token
+        address = next(line for line in run.err.lines if line.startswith("metrics: ")).split()[1]
+        with urlopen(address, timeout=30) as answer:
+            metrics = answer.read().decode()
+        assert 'workqueue_adds_total{name="mail"} 1.0' in metrics
+        assert 'workqueue_adds_total{name="fetch"} 1.0' in metrics
+        run.signal(signal.SIGTERM)
+        assert run.wait() == 0
+    assert run.out.text.count("ended") == 2
+    assert "Traceback" not in run.err.text
