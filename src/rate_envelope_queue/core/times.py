@@ -83,9 +83,8 @@ class Times:
         self.is_calm = False
         self.ready_at: dict[Hashable, float] = {}  # of those that wait
         self.began_at: dict[Hashable, tuple[float | None, float]] = {}  # of those that run: sent, begun
-        self._sent_at: dict[
-            Hashable, float | None
-        ] = {}  # of those that were not ready then, or run again; None: unknown
+        # of those that were not ready then, or run again; None: unknown
+        self._sent_at: dict[Hashable, float | None] = {}
         self._resent_at: dict[Hashable, float] = {}  # of those sent again while they run
         self._again: dict[Hashable, float] = {}  # those of them that are to run at once, and since when
         self.extra_adds = -delayed  # how often an entry became ready, but for those that were when they were accepted
@@ -121,7 +120,10 @@ class Times:
             machine.plain_succeeded += 1
             began_at = self.began_at.pop(done, UNKNOWN)[1]
             if began_at is not None:
-                self._runs.pending.append(now - began_at)
+                pending = self._runs.pending
+                pending.append(now - began_at)
+                if len(pending) >= MOST_PENDING:
+                    self.fold()
             takable, heap = machine.takable, machine.heap
             if takable and (not heap or heap[0][0] > now):
                 handle = takable.popleft()
@@ -130,10 +132,7 @@ class Times:
                     ready_at = self.ready_at.pop(handle, None)
                     self.began_at[handle] = ready_at, now
                     if ready_at is not None:
-                        pending = self._both.pending
-                        pending.append(now - ready_at)
-                        if len(pending) >= MOST_PENDING:
-                            self.fold()
+                        self._both.pending.append(now - ready_at)
                     return handle
                 if machine._start(handle):
                     self.begun(key_of(handle.envelope if handle.__class__ is Entry else handle), now)
