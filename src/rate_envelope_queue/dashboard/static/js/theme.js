@@ -9,9 +9,10 @@
     theme = NAMES[localStorage.getItem(KEY)] ? localStorage.getItem(KEY) : "auto";
   } catch { /* no storage: as the system */ }
 
+  const system = matchMedia("(prefers-color-scheme: dark)");
+
   function apply() {
-    if (theme === "auto") delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = theme;
+    document.documentElement.dataset.theme = theme === "auto" ? (system.matches ? "dark" : "light") : theme;
     const button = document.getElementById("theme");
     if (button) {
       button.textContent = NAMES[theme];
@@ -22,7 +23,7 @@
   }
 
   apply();
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", apply);
+  system.addEventListener("change", apply);
   document.addEventListener("DOMContentLoaded", () => {
     apply();
     document.getElementById("theme").addEventListener("click", () => {
